@@ -1,0 +1,148 @@
+//! Resources of nodes and what tasks ask of them, in fixed-point numbers: no floats in the core.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The parts of one: amounts are exact to 1/10,000.
+pub const PARTS: u64 = 10_000;
+
+/// How many named resources a node or a task may have. Real machines have a handful; each one is
+/// compared in every placement.
+pub const MAX_NAMED: usize = 32;
+
+/// How long a resource's name may be, in bytes. Names travel with every definition.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// An amount of a resource, counted in parts of 1/10,000.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Amount(pub u64);
+
+impl Amount {
+    /// A whole number of units.
+    pub const fn whole(units: u64) -> Self {
+        Self(units.saturating_mul(PARTS))
+    }
+
+    /// The whole units in it, rounded up.
+    pub const fn units_rounded_up(self) -> u64 {
+        self.0.div_ceil(PARTS)
+    }
+
+    /// This amount and `other`; the largest one if the sum does not fit.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of it without `other`; nothing if `other` is more.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl fmt::Display for Amount {
+    /// Writes `2`, `0.5` or `1.25`: no more digits than there are.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fraction = self.0 % PARTS;
+        write!(formatter, "{}", self.0 / PARTS)?;
+        if fraction == 0 {
+            return Ok(());
+        }
+        let digits = format!("{fraction:04}");
+        write!(formatter, ".{}", digits.trim_end_matches('0'))
+    }
+}
+
+/// What a node has, or what a task asks for.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Resources {
+    /// Processors.
+    pub cpus: Amount,
+    /// Graphics processors.
+    pub gpus: Amount,
+    /// Memory in bytes, whole: not in parts.
+    pub memory_bytes: u64,
+    /// Any other resource, by its name.
+    pub named: BTreeMap<Box<str>, Amount>,
+}
+
+impl Resources {
+    /// A number of processors and nothing else.
+    pub fn cpus(units: u64) -> Self {
+        Self { cpus: Amount::whole(units), ..Self::default() }
+    }
+
+    /// Whether `request` fits into this.
+    pub fn covers(&self, request: &Self) -> bool {
+        self.cpus >= request.cpus
+            && self.gpus >= request.gpus
+            && self.memory_bytes >= request.memory_bytes
+            && request.named.iter().all(|(name, amount)| self.amount_of(name) >= *amount)
+    }
+
+    /// Adds `other` to this.
+    pub fn add(&mut self, other: &Self) {
+        self.cpus = self.cpus.plus(other.cpus);
+        self.gpus = self.gpus.plus(other.gpus);
+        self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        for (name, amount) in &other.named {
+            let entry = self.named.entry(name.clone()).or_default();
+            *entry = entry.plus(*amount);
+        }
+    }
+
+    /// Takes `other` out of this; what is more than there was leaves nothing.
+    pub fn remove(&mut self, other: &Self) {
+        self.cpus = self.cpus.minus(other.cpus);
+        self.gpus = self.gpus.minus(other.gpus);
+        self.memory_bytes = self.memory_bytes.saturating_sub(other.memory_bytes);
+        for (name, amount) in &other.named {
+            if let Some(entry) = self.named.get_mut(name) {
+                *entry = entry.minus(*amount);
+            }
+        }
+    }
+
+    /// What is left of this when `used` is in use; nothing where more is in use than there is.
+    #[must_use]
+    pub fn without(&self, used: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.remove(used);
+        rest
+    }
+
+    /// Whether a peer may claim these: names and their number within the limits.
+    pub fn is_within_limits(&self) -> bool {
+        self.named.len() <= MAX_NAMED
+            && self.named.keys().all(|name| !name.is_empty() && name.len() <= MAX_NAME_BYTES)
+    }
+
+    fn amount_of(&self, name: &str) -> Amount {
+        self.named.get(name).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Resources {
+    /// Writes `4 cpus, 1 gpus, 8.0 GB memory, 2 license`: what is zero is left out, but cpus.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} cpus", self.cpus)?;
+        if self.gpus > Amount::default() {
+            write!(formatter, ", {} gpus", self.gpus)?;
+        }
+        if self.memory_bytes > 0 {
+            let tenths_gb = self.memory_bytes.div_ceil(100_000_000);
+            write!(formatter, ", {}.{} GB memory", tenths_gb / 10, tenths_gb % 10)?;
+        }
+        for (name, amount) in &self.named {
+            write!(formatter, ", {amount} {name}")?;
+        }
+        Ok(())
+    }
+}

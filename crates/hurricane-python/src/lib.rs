@@ -1,0 +1,6 @@
+//! The Python face of hurricane: bindings only.
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _native {}

@@ -1,0 +1,1 @@
+//! Makes happen what `hurricane-core` decides.
