@@ -16,7 +16,7 @@ pub const MAX_CONTROL_FRAME_BYTES: u64 = 64 << 20;
 const HEADER_BYTES: usize = 8;
 
 /// Why a frame was not taken. The connection is of no use after that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// It claims to be larger than the link allows.
     #[error("a frame of {claimed_bytes} bytes is over the limit of {limit_bytes}")]
