@@ -92,7 +92,7 @@ class Connection:
         ("stored", future, node: int, object: int, size: int)
         ("failed", future, failure: tuple, cause: tuple[int, str] | None)   cause: number, name
         ("cancelled", future, cause: tuple[int, str] | None)
-        ("output", number, node: str, is_stderr: bool, text: bytes, dropped_lines: int)
+        ("output", name: str, number: int, node: str, is_stderr: bool, text: bytes, dropped_lines: int)
         ("setup_failed", error: bytes)      everything submitted fails so, now and later
         ("stalled", what: str)              a sentence: what ready tasks wait for
 

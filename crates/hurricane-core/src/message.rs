@@ -228,14 +228,23 @@ pub enum SchedulerToClient {
         /// How.
         ending: Ending,
     },
-    /// A task wrote something.
+    /// A task wrote something: one of this client, or a nested one below it.
     Output {
-        /// Which.
+        /// Which, as its own client names it.
         number: Number,
+        /// The name of its definition.
+        name: Box<str>,
         /// The name of the node where it runs.
         node: Box<str>,
         /// What.
         output: Output,
+    },
+    /// The stored result of an ended task was lost with its node, and the task has run again.
+    Restored {
+        /// Which.
+        number: Number,
+        /// How it ended this time.
+        ending: Ending,
     },
     /// How much the client may submit in all since it joined. It grows as tasks end.
     Allowance(Allowance),
