@@ -1,0 +1,156 @@
+"""The worker process: takes tasks from its node one after the other, and answers for each.
+
+What it imports before it is ready delays every start of hurricane: only what is needed.
+"""
+
+import atexit
+import faulthandler
+import io
+import marshal
+import os
+import signal
+import sys
+from time import perf_counter
+
+from hurricane._native import WorkerLink
+from hurricane._serialize import (
+    describe_exception,
+    dumps_result,
+    loads_arguments,
+    loads_function,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+_link_of_running_task: WorkerLink | None = None
+
+
+def main() -> None:
+    """Serve the node on standard input until it says that this was all."""
+    link = WorkerLink()
+    _prepare_process(link)
+    _set_up(link)
+    link.ready()
+    _serve(link)
+    _end(0)
+
+
+def current() -> WorkerLink | None:
+    """The link through which the running task may submit tasks and wait for them.
+
+    None where no task runs, above all in a program.
+    """
+    return _link_of_running_task
+
+
+class _Definition:
+    """A function that runs will name; unpickled by the first of them."""
+
+    __slots__ = ("_function", "_pickled", "name")
+
+    def __init__(self, name: str, pickled: bytes) -> None:
+        self.name = name
+        self._pickled = pickled
+        self._function: Callable[..., Any] | None = None
+
+    def function(self) -> "Callable[..., Any]":
+        if self._function is None:
+            self._function = loads_function(self._pickled)
+            self._pickled = b""
+        return self._function
+
+
+def _prepare_process(link: WorkerLink) -> None:
+    # Ctrl-C is the program's business: it ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    # Left open for the life of the process: faulthandler keeps the bare descriptor.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    stacks = os.open(link.stack_path(), flags, 0o600)
+    faulthandler.enable(stacks)
+    faulthandler.register(link.stack_signal(), stacks, all_threads=True)
+
+
+def _set_up(link: WorkerLink) -> None:
+    """Become like the program that this worker serves, as `hurricane._launch` described it."""
+    directory, sys.argv, initializer = marshal.loads(link.setup())
+    try:
+        _enter(directory)
+        if initializer is not None:
+            loads_function(initializer)()
+    except BaseException as error:  # The initializer is a stranger's code, as tasks are.
+        link.setup_failed(describe_exception(error, link.node_name(), "initializer"))
+        _end(1)
+
+
+def _enter(directory: str | None) -> None:
+    if directory is None:
+        return
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        msg = f"a worker cannot enter the program's working directory {directory!r}"
+        raise RuntimeError(msg) from error
+
+
+def _serve(link: WorkerLink) -> None:
+    definitions: dict[int, _Definition] = {}
+    while _obey_next(link, definitions):
+        pass
+
+
+def _obey_next(link: WorkerLink, definitions: dict[int, _Definition]) -> bool:
+    """Wait for the next order and carry it out; whether there was one.
+
+    A function of its own, so that no large argument outlives its task while the worker is idle.
+    """
+    match link.receive():
+        case None:
+            return False
+        case ("run", run, definition, arguments, inputs):
+            _run(link, run, definitions[definition], arguments, inputs)
+        case ("define", definition, name, pickled):
+            definitions[definition] = _Definition(name, pickled)
+        case ("forget", definition):
+            del definitions[definition]
+    return True
+
+
+def _run(
+    link: WorkerLink, run: int, definition: _Definition, arguments: bytes, inputs: list[bytes]
+) -> None:
+    """Run one task and answer for it, whatever it does."""
+    global _link_of_running_task
+    began = perf_counter()
+    _link_of_running_task = link
+    try:
+        positional, named = loads_arguments(arguments, inputs)
+        answer = dumps_result(definition.function()(*positional, **named))
+        tell = link.finished
+    except BaseException as error:  # As in the standard library: SystemExit is a task's own end.
+        answer = describe_exception(error, link.node_name(), definition.name)
+        tell = link.raised
+    _link_of_running_task = None
+    _flush()
+    tell(run, answer, perf_counter() - began)
+
+
+def _flush() -> None:
+    """Send on what the task printed: its lines must not follow its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # The task may have put anything in the stream's place.
+            continue
+
+
+def _end(code: int) -> "NoReturn":
+    """End as `sys.exit` does, but without waiting for threads that tasks have left behind."""
+    atexit._run_exitfuncs()
+    _flush()
+    os._exit(code)
