@@ -25,7 +25,18 @@ class Local:
         """
 
     def connect(self) -> Connection: ...
-    def snapshot(self) -> dict[str, Any]: ...
+    def snapshot(self) -> dict[str, Any]:
+        """The state at this moment, plain values all the way down.
+
+        {"nodes": [node, ...], "clients": [client, ...], "tasks": counts}, where
+        node is {"id": int, "name": str, "resources": amounts, "used": amounts, "running": int,
+            "backlog": int, "finished": int}
+        client is {"id": int, "tasks": counts, "held": int}
+        amounts is {"cpus": float, "gpus": float, "memory": int, "resources": {name: float}}
+        counts is {"waiting": int, "ready": int, "assigned": int, "running": int, "done": int,
+            "failed": int, "cancelled": int}
+        """
+
     def worker_pids(self) -> list[int]: ...
     def stop(self) -> None:
         """End all workers with their process trees, then the threads. Idempotent; returns when
