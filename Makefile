@@ -1,0 +1,147 @@
+# Everything that people and CI run. The first `make demo` or `make test` sets up what it needs, in
+# `.venv` and `target`; after that neither uses the network, and only what changed is built again.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+PYTHONS ?= 3.11 3.12 3.13
+SEEDS ?= 2000
+export SEEDS
+CARGO_DENY := target/tools/bin/cargo-deny
+CARGO_DENY_VERSION := 0.20.2
+
+# Cargo, maturin and people's own shells must agree on these, or each builds all anew.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+export CARGO_TERM_COLOR ?= auto
+unexport VIRTUAL_ENV
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+RUST_SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find crates -name '*.rs' -o -name Cargo.toml)
+# What goes into the installed package besides: its metadata. The Python sources are used in place.
+PACKAGE_SOURCES := $(RUST_SOURCES) pyproject.toml
+
+.PHONY: help
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- The main job -----------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/hurricane.stamp ## Build hurricane and run its main job, verified
+	@$(BIN)/hurricane demo
+
+.PHONY: build
+build: $(VENV)/hurricane.stamp ## Build hurricane into .venv
+
+$(VENV)/hurricane.stamp: $(VENV)/tools.stamp $(PACKAGE_SOURCES)
+	@command -v cargo >/dev/null || { echo 'error: cargo was not found' >&2; echo 'hint: install Rust with rustup' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'error: no C compiler was found' >&2; echo 'hint: apt-get install gcc' >&2; exit 1; }
+	VIRTUAL_ENV=$(VENV) $(BIN)/maturin develop --release --locked --quiet
+	@touch $@
+
+$(VENV)/tools.stamp: .ci/requirements.txt tests/requirements.txt
+	@python=$$(.ci/find-python); \
+	[[ -x $(BIN)/python ]] || "$$python" -m venv $(VENV); \
+	echo "Installing the pinned tools into .venv, for $$($(BIN)/python --version)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r .ci/requirements.txt
+	@touch $@
+
+# --- Everything that must hold ----------------------------------------------------------------
+
+.PHONY: test
+test: lint test-rust simulate test-python ## Run everything that CI runs
+
+.PHONY: test-rust
+test-rust: $(VENV)/tools.stamp ## Run the Rust tests
+	PYO3_PYTHON=$(BIN)/python SEEDS=$(or $(RUST_TEST_SEEDS),50) cargo test --workspace --locked
+
+.PHONY: simulate
+simulate: ## Run seeded clusters: SEEDS=10000 make simulate, or SEED=7 make simulate to replay one
+	cargo test --quiet --locked -p hurricane-core --test simulation -- --nocapture
+
+.PHONY: test-python
+test-python: $(VENV)/hurricane.stamp $(VENV)/cpython-tests.stamp ## Run the Python tests
+	$(BIN)/python -m pytest
+
+# The one wheel, and the whole suite on each Python that it is for.
+.PHONY: test-pythons
+test-pythons: $(addprefix test-python-,$(PYTHONS)) ## Run the Python tests on 3.11, 3.12 and 3.13 with one wheel
+
+.PHONY: $(addprefix test-python-,$(PYTHONS))
+$(addprefix test-python-,$(PYTHONS)): test-python-%: target/pythons/%/hurricane.stamp
+	$(<D)/bin/python -m pytest tests --pyargs hurricane
+
+.PRECIOUS: target/pythons/%/hurricane.stamp target/pythons/%/tools.stamp
+target/pythons/%/hurricane.stamp: target/pythons/%/tools.stamp target/wheels/hurricane.stamp
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
+	@touch $@
+
+target/pythons/%/tools.stamp: tests/requirements.txt
+	@python=$$(.ci/find-python $*); [[ -x $(@D)/bin/python ]] || "$$python" -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@.ci/install-cpython-tests $(@D)/bin/python
+	@touch $@
+
+target/wheels/hurricane.stamp: $(VENV)/tools.stamp $(PACKAGE_SOURCES) $(shell find python -name '*.py' -o -name '*.pyi')
+	@rm -f target/wheels/*.whl
+	$(BIN)/maturin build --release --locked --quiet --out target/wheels
+	@touch $@
+
+$(VENV)/cpython-tests.stamp: $(VENV)/tools.stamp .ci/install-cpython-tests
+	@.ci/install-cpython-tests $(BIN)/python
+	@touch $@
+
+# --- Lints and types --------------------------------------------------------------------------
+
+.PHONY: lint
+lint: lint-rust lint-python ## Check format, lints, types, documentation and dependencies
+
+.PHONY: lint-rust
+lint-rust: $(VENV)/tools.stamp $(CARGO_DENY)
+	cargo fmt --all --check
+	PYO3_PYTHON=$(BIN)/python cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	PYO3_PYTHON=$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+	$(CARGO_DENY) --log-level warn --offline --locked check bans licenses sources
+
+.PHONY: lint-python
+lint-python: $(VENV)/hurricane.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/stubtest hurricane._native --mypy-config-file pyproject.toml
+
+# Kept under target/: once in the life of a checkout it costs some minutes.
+$(CARGO_DENY): Makefile
+	@[[ $$($@ --version 2>/dev/null) == 'cargo-deny $(CARGO_DENY_VERSION)' ]] \
+	|| CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked --no-default-features \
+	     --root target/tools --version $(CARGO_DENY_VERSION) cargo-deny
+	@rm -rf target/tools/build
+	@touch $@
+
+# --- The rest ---------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: $(VENV)/hurricane.stamp ## Measure hurricane against the standard library
+	$(BIN)/python benchmarks/start.py
+
+.PHONY: docs
+docs: $(VENV)/tools.stamp ## Build the documentation of the Rust crates
+	PYO3_PYTHON=$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+.PHONY: format
+format: $(VENV)/tools.stamp ## Format the sources
+	cargo fmt --all
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format
+
+.PHONY: clean
+clean: ## Remove everything that make built
+	rm -rf .venv target python/hurricane/*.so .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
