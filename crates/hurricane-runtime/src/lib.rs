@@ -1,1 +1,20 @@
-//! Makes happen what `hurricane-core` decides.
+//! Makes happen what `hurricane-core` decides: threads, sockets, processes, files.
+//!
+//! The way in on one machine is [`Local`]: it runs the core's scheduler and node in a thread of this
+//! process and their workers beside it, and hands out [`Connection`]s. A worker process holds the
+//! other end, a [`WorkerLink`].
+//!
+//! This crate knows nothing of Python: functions, arguments and results are opaque bytes, and a
+//! worker is any program that speaks through a [`WorkerLink`].
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod client;
+pub mod local;
+mod platform;
+pub mod worker_link;
+
+pub use client::Connection;
+pub use local::{Local, LocalConfig};
+pub use worker_link::WorkerLink;

@@ -1,0 +1,558 @@
+//! A client's connection to its scheduler: numbers what it submits, keeps to its allowance, and
+//! gathers what comes back.
+//!
+//! The same type serves a program beside its local cluster and a running task inside a worker; what
+//! differs is the [`Sink`] that it speaks to.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hurricane_core::id::{DefinitionNumber, Number, ObjectId};
+use hurricane_core::message::{
+    Allowance, ClientToScheduler, Definition, Ending, INLINE_LIMIT_BYTES, Output,
+    SchedulerToClient, Stall, Value,
+};
+
+use crate::platform::fork::ProcessMark;
+
+/// How much text of tasks waits for a client that does not receive. Beyond it lines are dropped and
+/// counted: what a task prints never grows without bound.
+pub const MAX_QUEUED_OUTPUT_BYTES: usize = 1 << 20;
+
+/// What a queued piece of output costs beside its text, so that empty lines are not free.
+const OUTPUT_COST_BYTES: usize = 64;
+
+/// A client's connection. Clones are the same connection.
+///
+/// `F` is what the caller wants back when a task ends: in Python, its future.
+pub struct Connection<F> {
+    shared: Arc<Shared<F>>,
+}
+
+/// What has come in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<F> {
+    /// A task ended. Unless its value was stored, it is released already.
+    Ended {
+        /// Which.
+        number: Number,
+        /// What was submitted with it.
+        future: F,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// The stored result of an ended task was lost with its node, and the task has run again. Unless
+    /// its value was stored again, it is released already.
+    Restored {
+        /// Which.
+        number: Number,
+        /// How it ended this time.
+        ending: Ending,
+    },
+    /// A task wrote something: one of this client, or a nested one below it.
+    Output {
+        /// Which, as its own client names it.
+        number: Number,
+        /// The name of its definition.
+        name: Box<str>,
+        /// The name of the node where it runs.
+        node: Box<str>,
+        /// What.
+        output: Output,
+    },
+    /// No worker can be set up, now and later: everything submitted fails so.
+    SetupFailed {
+        /// The opaque description of the exception, or of the death.
+        error: Bytes,
+    },
+    /// Tasks are ready and none has started for a while.
+    Stalled(Stall),
+}
+
+/// Why a connection did not do as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionError {
+    /// It was closed, or its cluster stopped.
+    #[error("the connection is closed")]
+    Closed,
+    /// The scheduler ended it.
+    #[error("the scheduler ended the connection: {reason}")]
+    Refused {
+        /// Why.
+        reason: &'static str,
+    },
+    /// This is a forked child of the process that opened it.
+    #[error("this client belongs to the process that made it: make a new one after fork")]
+    Forked,
+}
+
+/// Why nothing was submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// A dependency has ended and was released: its future is done now, or in a moment.
+    #[error("a dependency has ended and was released")]
+    DependencyReleased,
+    /// The allowance is used up: [`Connection::wait_for_allowance`].
+    #[error("the client's allowance is used up")]
+    AllowanceUsedUp,
+    /// Nothing can be submitted any more.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+}
+
+impl<F> Connection<F> {
+    /// Names a function and how to run it.
+    pub fn define(&self, definition: Definition) -> Result<DefinitionNumber, ConnectionError> {
+        let mut state = self.open_state()?;
+        state.definitions += 1;
+        let number = DefinitionNumber(state.definitions);
+        self.shared.sink.send(ClientToScheduler::Define { number, definition });
+        Ok(number)
+    }
+
+    /// No further task will name this definition.
+    pub fn forget(&self, number: DefinitionNumber) -> Result<(), ConnectionError> {
+        self.send(ClientToScheduler::Forget { number })
+    }
+
+    /// Submits a task; `future` comes back from [`Connection::receive`] when the task ended.
+    pub fn submit(
+        &self,
+        future: F,
+        definition: DefinitionNumber,
+        arguments: Bytes,
+        dependencies: Vec<Number>,
+    ) -> Result<Number, SubmitError> {
+        let mut state = self.open_state()?;
+        if !dependencies.iter().all(|dependency| state.live.contains_key(dependency)) {
+            return Err(SubmitError::DependencyReleased);
+        }
+        let number = state.reserve(arguments.len())?;
+        state.live.insert(number, Live::Pending(future));
+        state.pending += 1;
+        // Sent under the lock, so that numbers grow on the wire as they were given out.
+        self.shared.sink.send(ClientToScheduler::Submit {
+            number,
+            definition,
+            arguments,
+            dependencies,
+        });
+        Ok(number)
+    }
+
+    /// Makes an object of a value. It lives until it is released.
+    pub fn put(&self, value: Bytes) -> Result<Number, SubmitError> {
+        let mut state = self.open_state()?;
+        // What does not travel inside a message costs no allowance.
+        let carried_bytes = if value.len() > INLINE_LIMIT_BYTES { 0 } else { value.len() };
+        let number = state.reserve(carried_bytes)?;
+        state.live.insert(number, Live::Held);
+        let value = self.shared.sink.keep(value);
+        self.shared.sink.send(ClientToScheduler::Put { number, value });
+        Ok(number)
+    }
+
+    /// Waits until something more may be submitted; false after `timeout`.
+    pub fn wait_for_allowance(&self, timeout: Duration) -> Result<bool, ConnectionError> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.open_state()?;
+        while !state.may_submit(state.refused_bytes) {
+            let Some(waited) = self.shared.wait(&self.shared.allowed, state, deadline) else {
+                return Ok(false);
+            };
+            state = waited;
+            state.check_open()?;
+        }
+        Ok(true)
+    }
+
+    /// Cancels a task, running or not.
+    pub fn cancel(&self, number: Number) -> Result<(), ConnectionError> {
+        self.send(ClientToScheduler::Cancel { number })
+    }
+
+    /// Cancels every task of this client that does not run yet.
+    pub fn cancel_waiting(&self) -> Result<(), ConnectionError> {
+        self.send(ClientToScheduler::CancelWaiting)
+    }
+
+    /// Lets go the values of objects and of tasks whose result was stored. Other numbers are passed
+    /// over: they are released already, or will be when they end.
+    pub fn release(&self, mut numbers: Vec<Number>) -> Result<(), ConnectionError> {
+        let mut state = self.open_state()?;
+        numbers.retain(|number| state.let_go(*number));
+        if !numbers.is_empty() {
+            self.shared.sink.send(ClientToScheduler::Release { numbers });
+        }
+        Ok(())
+    }
+
+    /// Whether a task has room on a node now.
+    pub fn is_running(&self, number: Number) -> Result<bool, ConnectionError> {
+        drop(self.open_state()?);
+        Ok(self.shared.sink.is_running(number))
+    }
+
+    /// The value of a stored result; none if it is gone. May wait for the value to arrive.
+    pub fn fetch(&self, object: ObjectId) -> Result<Option<Bytes>, ConnectionError> {
+        drop(self.open_state()?);
+        Ok(self.shared.sink.fetch(object))
+    }
+
+    /// What has come in; waits for the first. Nothing after `timeout`; none once closed.
+    pub fn receive(
+        &self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Vec<Received<F>>>, ConnectionError> {
+        self.shared.check_process()?;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.shared.lock();
+        while state.incoming.is_empty() {
+            if state.closed.is_some() {
+                return Ok(None);
+            }
+            let Some(waited) = self.shared.wait(&self.shared.arrived, state, deadline) else {
+                return Ok(Some(Vec::new()));
+            };
+            state = waited;
+        }
+        let (received, released) = state.take_incoming();
+        if !released.is_empty() && state.closed.is_none() {
+            self.shared.sink.send(ClientToScheduler::Release { numbers: released });
+        }
+        Ok(Some(received))
+    }
+
+    /// How many submitted tasks [`Connection::receive`] has not yet given back.
+    pub fn pending(&self) -> Result<usize, ConnectionError> {
+        self.shared.check_process()?;
+        Ok(self.shared.lock().pending)
+    }
+
+    /// Whether it was closed, from either end.
+    pub fn is_closed(&self) -> bool {
+        self.shared.check_process().is_err() || self.shared.lock().closed.is_some()
+    }
+
+    /// Ends the client: its tasks are cancelled, its objects released. Does nothing when closed
+    /// already, or in a forked child.
+    pub fn close(&self) {
+        if self.open_state().is_ok_and(|mut state| state.close(ConnectionError::Closed)) {
+            self.shared.wake_all();
+            self.shared.sink.close();
+        }
+    }
+
+    fn send(&self, message: ClientToScheduler) -> Result<(), ConnectionError> {
+        let _state = self.open_state()?;
+        self.shared.sink.send(message);
+        Ok(())
+    }
+
+    fn open_state(&self) -> Result<MutexGuard<'_, State<F>>, ConnectionError> {
+        self.shared.check_process()?;
+        let state = self.shared.lock();
+        state.check_open()?;
+        Ok(state)
+    }
+}
+
+impl<F: Send + 'static> Connection<F> {
+    /// A connection that speaks to `sink`; what the scheduler answers is delivered to the mailbox.
+    pub(crate) fn open(sink: Box<dyn Sink>) -> (Self, Arc<dyn Mailbox>) {
+        let shared = Arc::new(Shared {
+            process: ProcessMark::here(),
+            sink,
+            state: Mutex::new(State::default()),
+            arrived: Condvar::new(),
+            allowed: Condvar::new(),
+        });
+        (Self { shared: Arc::clone(&shared) }, shared)
+    }
+}
+
+impl<F> Clone for Connection<F> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<F> std::fmt::Debug for Connection<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connection").field("is_closed", &self.is_closed()).finish()
+    }
+}
+
+/// Where a connection sends to. None of it may block, but `fetch`.
+pub(crate) trait Sink: Send + Sync {
+    /// Sends a message, in the order of the calls. What cannot be sent any more is dropped: the
+    /// mailbox will be closed.
+    fn send(&self, message: ClientToScheduler);
+    /// Makes a value ready to be put: keeps it in a store, if it is too large for a message.
+    fn keep(&self, value: Bytes) -> Value;
+    /// The bytes of an object.
+    fn fetch(&self, object: ObjectId) -> Option<Bytes>;
+    /// Whether a task runs now, as far as is known here.
+    fn is_running(&self, number: Number) -> bool;
+    /// The client is gone.
+    fn close(&self);
+}
+
+/// Where what the scheduler says to a client is delivered.
+pub(crate) trait Mailbox: Send + Sync {
+    /// Takes messages in, and wakes who waits for them.
+    fn deliver(&self, messages: Vec<SchedulerToClient>);
+    /// Nothing more will come. What has come may still be received.
+    fn close(&self, reason: ConnectionError);
+}
+
+struct Shared<F> {
+    process: ProcessMark,
+    sink: Box<dyn Sink>,
+    state: Mutex<State<F>>,
+    /// Something to receive is there, or the connection was closed.
+    arrived: Condvar,
+    /// The allowance grew, or the connection was closed.
+    allowed: Condvar,
+}
+
+impl<F> Shared<F> {
+    /// A forked child must not touch the lock: whoever held it does not exist there.
+    fn check_process(&self) -> Result<(), ConnectionError> {
+        if self.process.is_here() { Ok(()) } else { Err(ConnectionError::Forked) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits once; none when the deadline has passed.
+    fn wait<'a>(
+        &self,
+        signal: &Condvar,
+        state: MutexGuard<'a, State<F>>,
+        deadline: Option<Instant>,
+    ) -> Option<MutexGuard<'a, State<F>>> {
+        let Some(deadline) = deadline else {
+            return Some(signal.wait(state).unwrap_or_else(PoisonError::into_inner));
+        };
+        let left = deadline.checked_duration_since(Instant::now())?;
+        let waited = signal.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        Some(waited.0)
+    }
+
+    fn wake_all(&self) {
+        self.arrived.notify_all();
+        self.allowed.notify_all();
+    }
+}
+
+impl<F: Send> Mailbox for Shared<F> {
+    fn deliver(&self, messages: Vec<SchedulerToClient>) {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return;
+        }
+        let was_empty = state.incoming.is_empty();
+        let allowance = state.allowance;
+        for message in messages {
+            state.deliver(message);
+        }
+        let has_arrived = was_empty && !state.incoming.is_empty();
+        let has_grown = state.allowance != allowance;
+        drop(state);
+        if has_arrived {
+            self.arrived.notify_all();
+        }
+        if has_grown {
+            self.allowed.notify_all();
+        }
+    }
+
+    fn close(&self, reason: ConnectionError) {
+        if self.lock().close(reason) {
+            self.wake_all();
+        }
+    }
+}
+
+struct State<F> {
+    closed: Option<ConnectionError>,
+    incoming: VecDeque<SchedulerToClient>,
+    /// Bytes of output in `incoming`.
+    output_bytes: usize,
+    /// Lines dropped since output was last queued.
+    dropped_lines: u64,
+    allowance: Allowance,
+    /// What was submitted in all, to be compared with the allowance.
+    submitted: Allowance,
+    /// The size of what was last refused: what a waiter for allowance will try again.
+    refused_bytes: u64,
+    definitions: u32,
+    numbers: u64,
+    live: HashMap<Number, Live<F>>,
+    pending: usize,
+}
+
+/// A number that the scheduler still knows.
+enum Live<F> {
+    /// A task that has not ended, as far as was received.
+    Pending(F),
+    /// An object, or a task whose result was stored.
+    Held,
+}
+
+impl<F> Default for State<F> {
+    fn default() -> Self {
+        Self {
+            closed: None,
+            incoming: VecDeque::new(),
+            output_bytes: 0,
+            dropped_lines: 0,
+            allowance: Allowance::default(),
+            submitted: Allowance::default(),
+            refused_bytes: 0,
+            definitions: 0,
+            numbers: 0,
+            live: HashMap::new(),
+            pending: 0,
+        }
+    }
+}
+
+impl<F> State<F> {
+    fn check_open(&self) -> Result<(), ConnectionError> {
+        self.closed.map_or(Ok(()), Err)
+    }
+
+    /// Whether this was what closed it.
+    fn close(&mut self, reason: ConnectionError) -> bool {
+        let is_first = self.closed.is_none();
+        self.closed.get_or_insert(reason);
+        is_first
+    }
+
+    fn may_submit(&self, bytes: u64) -> bool {
+        self.submitted.tasks < self.allowance.tasks
+            && self.submitted.bytes.saturating_add(bytes) <= self.allowance.bytes
+    }
+
+    /// The next number, within the allowance.
+    fn reserve(&mut self, bytes: usize) -> Result<Number, SubmitError> {
+        let bytes = bytes as u64;
+        if !self.may_submit(bytes) {
+            self.refused_bytes = bytes;
+            return Err(SubmitError::AllowanceUsedUp);
+        }
+        self.refused_bytes = 0;
+        self.submitted.tasks += 1;
+        self.submitted.bytes += bytes;
+        self.numbers += 1;
+        Ok(Number(self.numbers))
+    }
+
+    /// Whether the number was held and is not any more.
+    fn let_go(&mut self, number: Number) -> bool {
+        let is_held = matches!(self.live.get(&number), Some(Live::Held));
+        if is_held {
+            self.live.remove(&number);
+        }
+        is_held
+    }
+
+    fn deliver(&mut self, mut message: SchedulerToClient) {
+        match &mut message {
+            SchedulerToClient::Allowance(allowance) => self.allowance = *allowance,
+            SchedulerToClient::Output { output, .. } => {
+                if self.has_room_for(output) {
+                    self.incoming.push_back(message);
+                }
+            }
+            _ => self.incoming.push_back(message),
+        }
+    }
+
+    /// Whether output may be queued; if not, its lines are counted and the next that may says so.
+    fn has_room_for(&mut self, output: &mut Output) -> bool {
+        let bytes = output.text.len() + OUTPUT_COST_BYTES;
+        let has_room = self.output_bytes + bytes <= MAX_QUEUED_OUTPUT_BYTES;
+        if has_room {
+            self.output_bytes += bytes;
+            output.dropped_lines += std::mem::take(&mut self.dropped_lines);
+        } else {
+            self.dropped_lines += output.dropped_lines + lines_in(&output.text);
+        }
+        has_room
+    }
+
+    /// Everything that came in, and the tasks in it that are to be released.
+    fn take_incoming(&mut self) -> (Vec<Received<F>>, Vec<Number>) {
+        let mut received = Vec::with_capacity(self.incoming.len());
+        let mut released = Vec::new();
+        self.output_bytes = 0;
+        while let Some(message) = self.incoming.pop_front() {
+            match message {
+                SchedulerToClient::Ended { number, ending } => {
+                    received.extend(self.end(number, ending, &mut released));
+                }
+                SchedulerToClient::Restored { number, ending } => {
+                    received.extend(self.restore(number, ending, &mut released));
+                }
+                SchedulerToClient::Output { number, name, node, output } => {
+                    received.push(Received::Output { number, name, node, output });
+                }
+                SchedulerToClient::SetupFailed { error } => {
+                    received.push(Received::SetupFailed { error });
+                }
+                SchedulerToClient::Stalled(stall) => received.push(Received::Stalled(stall)),
+                SchedulerToClient::Allowance(allowance) => self.allowance = allowance,
+            }
+        }
+        (received, released)
+    }
+
+    fn end(
+        &mut self,
+        number: Number,
+        ending: Ending,
+        released: &mut Vec<Number>,
+    ) -> Option<Received<F>> {
+        let Some(Live::Pending(future)) = self.live.remove(&number) else {
+            return None;
+        };
+        self.pending -= 1;
+        self.live.insert(number, Live::Held);
+        self.release_unless_stored(number, &ending, released);
+        Some(Received::Ended { number, future, ending })
+    }
+
+    /// None if the client has let go the result meanwhile.
+    fn restore(
+        &mut self,
+        number: Number,
+        ending: Ending,
+        released: &mut Vec<Number>,
+    ) -> Option<Received<F>> {
+        self.live.get(&number)?;
+        self.release_unless_stored(number, &ending, released);
+        Some(Received::Restored { number, ending })
+    }
+
+    fn release_unless_stored(
+        &mut self,
+        number: Number,
+        ending: &Ending,
+        released: &mut Vec<Number>,
+    ) {
+        if !matches!(ending, Ending::Done(Value::Stored(_))) {
+            self.live.remove(&number);
+            released.push(number);
+        }
+    }
+}
+
+fn lines_in(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
+}

@@ -1,0 +1,3 @@
+//! Everything that differs by operating system, and all unsafe code of this crate.
+
+pub mod fork;

@@ -1,0 +1,121 @@
+//! What happens to this process's descriptors and handles when the user's program forks.
+//!
+//! A forked child has our descriptors but none of our threads. It closes the descriptors, so that a
+//! link ends when its process ends, and knows itself to be a child, so that nothing in it waits for
+//! a thread that does not exist there.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Descriptors above this are not closed in children. A process with a million open ones has other
+/// problems.
+const MAX_DESCRIPTORS: usize = 1 << 20;
+
+/// One bit for each descriptor that a child must close. A bitmap of atomics, because the child may
+/// take no lock.
+static REGISTERED: [AtomicU64; MAX_DESCRIPTORS / 64] =
+    [const { AtomicU64::new(0) }; MAX_DESCRIPTORS / 64];
+
+/// How many forks lie between the first process that loaded this crate and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Remembers in which process it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessMark(u32);
+
+impl ProcessMark {
+    /// A mark of this process.
+    pub fn here() -> Self {
+        watch();
+        Self(GENERATION.load(Ordering::Relaxed))
+    }
+
+    /// Whether this is the process where the mark was made, and not a forked child of it.
+    pub fn is_here(self) -> bool {
+        self.0 == GENERATION.load(Ordering::Relaxed)
+    }
+}
+
+/// A descriptor that forked children close.
+#[derive(Debug)]
+pub struct Unshared {
+    /// Always there, but while it is dropped.
+    descriptor: Option<OwnedFd>,
+    process: ProcessMark,
+}
+
+impl Unshared {
+    /// Takes a descriptor that no forked child may keep.
+    pub fn new(descriptor: OwnedFd) -> Self {
+        let process = ProcessMark::here();
+        if let Some((word, bit)) = place_of(descriptor.as_raw_fd()) {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        Self { descriptor: Some(descriptor), process }
+    }
+}
+
+impl AsFd for Unshared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_ref().expect("it is taken only by drop").as_fd()
+    }
+}
+
+impl AsRawFd for Unshared {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Unshared {
+    fn drop(&mut self) {
+        let Some(descriptor) = self.descriptor.take() else {
+            return;
+        };
+        if !self.process.is_here() {
+            // It was closed when this child began, and its number may be another's now.
+            std::mem::forget(descriptor);
+            return;
+        }
+        if let Some((word, bit)) = place_of(descriptor.as_raw_fd()) {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+}
+
+fn place_of(descriptor: RawFd) -> Option<(&'static AtomicU64, u64)> {
+    let index = usize::try_from(descriptor).ok()?;
+    REGISTERED.get(index / 64).map(|word| (word, 1 << (index % 64)))
+}
+
+/// Has the child of every later `fork` call [`close_in_child`].
+fn watch() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        #[expect(unsafe_code, reason = "libc alone offers pthread_atfork")]
+        // SAFETY: the handler is a plain function of this library, which is never unloaded: Python
+        // does not unload extension modules. It only touches atomics and calls `close`, both of
+        // which are allowed between fork and exec.
+        let error = unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
+        assert_eq!(error, 0, "pthread_atfork fails only when memory is exhausted");
+    });
+}
+
+/// Closes what a forked child must not keep, and marks it as a child.
+extern "C" fn close_in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    for (index, word) in REGISTERED.iter().enumerate() {
+        let mut bits = word.swap(0, Ordering::Relaxed);
+        while bits != 0 {
+            let descriptor = index * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            let descriptor = RawFd::try_from(descriptor).expect("descriptors are below 1 << 20");
+            #[expect(unsafe_code, reason = "the owner lives in a thread that is not in this child")]
+            // SAFETY: the descriptor belongs to an `Unshared`, which does not close it in a child.
+            unsafe {
+                libc::close(descriptor);
+            }
+        }
+    }
+}
