@@ -103,7 +103,7 @@ $(VENV)/cpython-tests.stamp: $(VENV)/tools.stamp .ci/install-cpython-tests
 lint: lint-rust lint-python ## Check format, lints, types, documentation and dependencies
 
 .PHONY: lint-rust
-lint-rust: $(VENV)/tools.stamp $(CARGO_DENY)
+lint-rust: $(VENV)/tools.stamp $(CARGO_DENY) target/fetched.stamp
 	cargo fmt --all --check
 	PYO3_PYTHON=$(BIN)/python cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	PYO3_PYTHON=$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
@@ -117,13 +117,19 @@ lint-python: $(VENV)/hurricane.stamp
 	$(BIN)/basedpyright
 	$(BIN)/stubtest hurricane._native --mypy-config-file pyproject.toml
 
-# Kept under target/: once in the life of a checkout it costs some minutes.
+# Once in the life of a checkout this costs a minute or two; unoptimised, it still runs in no time.
 $(CARGO_DENY): Makefile
 	@[[ $$($@ --version 2>/dev/null) == 'cargo-deny $(CARGO_DENY_VERSION)' ]] \
-	|| CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked --no-default-features \
-	     --root target/tools --version $(CARGO_DENY_VERSION) cargo-deny
+	|| CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR=target/tools/build cargo install --quiet \
+	     --debug --locked --no-default-features --root target/tools \
+	     --version $(CARGO_DENY_VERSION) cargo-deny
 	@rm -rf target/tools/build
 	@touch $@
+
+# Other systems' crates are never built here, but cargo-deny reads the whole list.
+target/fetched.stamp: Cargo.lock
+	@cargo fetch --locked --quiet
+	@mkdir -p target && touch $@
 
 # --- The rest ---------------------------------------------------------------------------------
 
