@@ -103,6 +103,8 @@ class Connection:
         ("stored", future, node: int, object: int, size: int)
         ("failed", future, failure: tuple, cause: tuple[int, str] | None)   cause: number, name
         ("cancelled", future, cause: tuple[int, str] | None)
+        ("restored", number: int, ended: tuple)    one of the above with None for its future: a stored
+            result was lost with its node, and the task ran again
         ("output", name: str, number: int, node: str, is_stderr: bool, text: bytes, dropped_lines: int)
         ("setup_failed", error: bytes)      everything submitted fails so, now and later
         ("stalled", what: str)              a sentence: what ready tasks wait for

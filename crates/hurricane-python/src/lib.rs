@@ -1,6 +1,28 @@
-//! The Python face of hurricane: bindings only.
+//! The Python face of hurricane: bindings only. What they offer is told in `_native.pyi`.
+
+mod command_line;
+mod connection;
+mod incoming;
+mod local;
+mod resources;
+mod snapshot;
+mod waiting;
+mod worker_link;
 
 use pyo3::prelude::*;
 
 #[pymodule]
-mod _native {}
+mod _native {
+    #[pymodule_export]
+    use crate::command_line::command_line;
+    #[pymodule_export]
+    use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::local::Local;
+    #[pymodule_export]
+    use crate::worker_link::WorkerLink;
+
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}
