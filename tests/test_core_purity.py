@@ -68,7 +68,8 @@ def copy_core() -> Path:
     """Make a workspace of its own with the core's sources and settings as they stand.
 
     Always in the same place inside the checkout: there the toolchain is the checkout's, and what
-    was compiled for one run serves the next.
+    was compiled for one run serves the next. Under a name of its own, or cargo would take what it
+    builds for the core's.
     """
     workspace = CHECKOUT / "target" / "purity"
     shutil.rmtree(workspace, ignore_errors=True)
@@ -80,6 +81,10 @@ def copy_core() -> Path:
     shutil.copy(CHECKOUT / "Cargo.lock", workspace)
     core = workspace / "crates" / "hurricane-core"
     shutil.copytree(CORE, core, ignore=shutil.ignore_patterns("tests"))
+    core_manifest = core / "Cargo.toml"
+    core_manifest.write_text(
+        core_manifest.read_text().replace(CORE.name, "hurricane-core-probe", 1)
+    )
     return core
 
 
@@ -105,10 +110,7 @@ def test_clippy_refuses_each_forbidden_thing() -> None:
     with (core / "src" / "lib.rs").open("a") as library:
         library.write("\nmod probe;\n")
 
-    output = cargo(
-        "clippy", "--package", "hurricane-core", "--lib", "--message-format", "json",
-        directory=core,
-    )  # fmt: skip
+    output = cargo("clippy", "--lib", "--message-format", "json", directory=core)
 
     refused = refused_lines(output, "probe.rs")
     let_through = [
