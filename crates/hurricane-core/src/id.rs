@@ -62,6 +62,14 @@ id! {
     /// An object in the store of the node that made it, unique there.
     ObjectNumber(u64)
 }
+id! {
+    /// One run of a process that speaks to another; random for each. A session belongs to two.
+    BootId(u64)
+}
+id! {
+    /// A connection, as one end of it names it; never used twice by one session.
+    ConnectionId(u64)
+}
 
 /// An object anywhere in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
