@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
+__all__ = ["Connection", "Local", "WorkerLink", "__version__", "command_line"]
+
 __version__: str
 
 @final
