@@ -105,17 +105,19 @@ class Connection:
         ("stored", future, node: int, object: int, size: int)
         ("failed", future, failure: tuple, cause: tuple[int, str] | None)   cause: number, name
         ("cancelled", future, cause: tuple[int, str] | None)
-        ("restored", number: int, ended: tuple)    one of the above with None for its future: a stored
-            result was lost with its node, and the task ran again
-        ("output", name: str, number: int, node: str, is_stderr: bool, text: bytes, dropped_lines: int)
+        ("restored", number: int, ended: tuple)    one of the above with None for its future: a
+            stored result was lost with its node, and the task ran again
+        ("output", name: str, number: int, node: str, is_stderr: bool, text: bytes,
+            dropped_lines: int)
         ("setup_failed", error: bytes)      everything submitted fails so, now and later
         ("stalled", what: str)              a sentence: what ready tasks wait for
 
         failure is one of
         ("raised", exception: bytes)
         ("timed_out", seconds: float, stack: str)
-        ("worker_lost", is_poison: bool, deaths)  each death a dict: node: str, exit_code: int | None,
-            signal: int | None, peak_memory: int, last_output: str, stack: str
+        ("worker_lost", is_poison: bool, deaths)  each death a dict: node: str,
+            exit_code: int | None, signal: int | None, peak_memory: int, last_output: str,
+            stack: str
         ("infeasible", asked: str, most: str)
         ("object_lost",)
         ("nested_too_deep", limit: int)
