@@ -51,7 +51,8 @@ def worker_setup(initializer: bytes | None) -> bytes:
 def _module_path() -> list[str]:
     """`sys.path` with absolute entries: workers may start while the program is elsewhere."""
     directory = _working_directory()
-    entries = [entry for entry in sys.path if isinstance(entry, str)]
+    given: list[object] = [*sys.path]
+    entries = [entry for entry in given if isinstance(entry, str)]
     if directory is None:
         return entries
     return [os.path.join(directory, entry) if entry else directory for entry in entries]

@@ -126,6 +126,7 @@ def _run(
 ) -> None:
     """Run one task and answer for it, whatever it does."""
     global _link_of_running_task
+    tell: Callable[[int, bytes, float], None]
     began = perf_counter()
     _link_of_running_task = link
     try:
