@@ -1,14 +1,38 @@
 //! The node: runs what it was assigned in its workers, within its resources. It knows tasks and
 //! workers, and no process.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::id::{NodeId, ObjectId, ObjectNumber, WorkerId};
+use crate::id::{DefinitionId, NodeId, ObjectId, ObjectNumber, WorkerId};
 use crate::message::{
-    Death, NodeToScheduler, NodeToWorker, SchedulerToNode, Stream, WorkerToNode,
+    Death, Definition, NodeToScheduler, NodeToWorker, SchedulerToNode, Stream, WorkerToNode,
 };
 use crate::resources::Resources;
-use crate::time::Time;
+use crate::time::{Time, earliest};
+
+mod assignment;
+mod inputs;
+mod nesting;
+mod objects;
+mod output;
+mod room;
+mod runs;
+mod starts;
+mod supervision;
+mod tasks;
+mod workers;
+
+use objects::Objects;
+use output::Budget;
+use room::Room;
+use starts::Starts;
+use tasks::Tasks;
+use workers::Workers;
+
+pub use nesting::MAX_WAITING;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,24 +149,181 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
+    definitions: BTreeMap<DefinitionId, Arc<Definition>>,
+    tasks: Tasks,
+    room: Room,
+    workers: Workers,
+    starts: Starts,
+    objects: Objects,
+    budget: Budget,
+}
+
+/// One call of [`Node::handle`]: when it is, and what it leads to.
+struct Step<'a> {
+    now: Time,
+    actions: &'a mut Vec<Action>,
 }
 
 impl Node {
     /// A node with nothing assigned and no workers. Its first deadline is at once: it starts some.
     pub fn new(config: Config) -> Self {
-        Self { config }
+        Self {
+            definitions: BTreeMap::new(),
+            tasks: Tasks::default(),
+            room: Room::new(&config.resources),
+            workers: Workers::new(room::slots(&config.resources)),
+            starts: Starts::new(),
+            objects: Objects::new(config.id),
+            budget: Budget::new(),
+            config,
+        }
     }
 
     /// Applies one event at time `now`, and appends to `actions` what must be done about it.
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
-        let _ = (now, event, actions);
+        let mut step = Step { now, actions };
+        self.apply(event, &mut step);
+        self.settle(&mut step);
     }
 
     /// When [`Event::Tick`] is due if nothing else happens first.
     pub fn deadline(&self) -> Option<Time> {
-        None
+        earliest(self.starts.deadline(), self.workers.next_expiry())
+    }
+
+    /// Whether nothing is assigned, no worker is busy, and no object or definition is held.
+    pub fn is_idle(&self) -> bool {
+        let holds_nothing = |worker: &workers::Worker| worker.held().is_none();
+        self.tasks.is_empty()
+            && self.definitions.is_empty()
+            && self.objects.is_empty()
+            && self
+                .workers
+                .iter()
+                .all(|(id, worker)| self.workers.run(id).is_none() && holds_nothing(worker))
     }
 
     /// Panics if the state contradicts itself. For tests.
-    pub fn sanity_check(&self) {}
+    pub fn sanity_check(&self) {
+        self.tasks.sanity_check();
+        self.workers.sanity_check();
+        let copies = self
+            .tasks
+            .iter()
+            .flat_map(|(id, task)| task.copies.iter().map(move |object| (*object, id)));
+        self.objects.sanity_check(copies);
+        let placed = self.tasks.iter().filter_map(|(_, task)| match &task.state {
+            tasks::State::Placed(grant) => Some(grant),
+            _ => None,
+        });
+        let held = self.workers.iter().filter_map(|(_, worker)| worker.held());
+        self.room.sanity_check(&self.config.resources, placed.chain(held));
+        self.check_runs();
+    }
+
+    /// Panics unless tasks and the workers that run them name each other.
+    fn check_runs(&self) {
+        let mut running = 0;
+        for (id, worker) in self.workers.iter() {
+            let (task, attempt) = match &worker.state {
+                workers::State::Busy(run) => (run.task, run.attempt),
+                workers::State::Dying(workers::Dying { expired: Some(expired), .. }) => {
+                    (expired.task, expired.attempt)
+                }
+                _ => continue,
+            };
+            running += 1;
+            let state = self.tasks.of_attempt(task, attempt).map(|task| &task.state);
+            let is_its_own = matches!(state, Some(tasks::State::Running(runner)) if *runner == id);
+            assert!(is_its_own, "worker {id} runs task {task}, which is {state:?}");
+        }
+        let is_running = |task: &tasks::Task| matches!(task.state, tasks::State::Running(_));
+        let expected = self.tasks.iter().filter(|(_, task)| is_running(task)).count();
+        assert_eq!(running, expected, "each running task has its worker");
+    }
+
+    fn apply(&mut self, event: Event, step: &mut Step) {
+        match event {
+            Event::FromScheduler(message) => self.on_scheduler_said(message, step),
+            Event::FromWorker { worker, message } => self.on_worker_said(worker, message, step),
+            Event::WorkerDied { worker, death } => self.on_worker_died(worker, death, step),
+            Event::WorkerNotStarted { worker, reason } => {
+                self.on_worker_not_started(worker, &reason, step);
+            }
+            Event::WorkerWrote { worker, stream, bytes } => {
+                self.on_worker_wrote(worker, stream, &bytes, step);
+            }
+            Event::Fetched { object, is_here } => self.on_object_fetched(object, is_here, step),
+            Event::Tick => self.on_ticked(step),
+        }
+    }
+
+    fn on_scheduler_said(&mut self, message: SchedulerToNode, step: &mut Step) {
+        match message {
+            SchedulerToNode::Define { id, definition } => self.on_defined(id, definition),
+            SchedulerToNode::Forget { id } => self.on_forgotten(id, step),
+            SchedulerToNode::Assign { task, attempt, definition, arguments, inputs } => {
+                let assignment =
+                    assignment::Assignment { task, attempt, definition, arguments, inputs };
+                self.on_task_assigned(assignment, step);
+            }
+            SchedulerToNode::TakeBack { task, attempt } => {
+                self.on_task_wanted_back(task, attempt, step);
+            }
+            SchedulerToNode::Cancel { task, attempt } => {
+                self.on_task_cancelled(task, attempt, step);
+            }
+            SchedulerToNode::Drop { objects } => self.on_objects_dropped(&objects, step),
+            SchedulerToNode::Nested { task, attempt, message } => {
+                self.on_nested_answered(task, attempt, message, step);
+            }
+        }
+    }
+
+    fn on_worker_said(&mut self, worker: WorkerId, message: WorkerToNode, step: &mut Step) {
+        match message {
+            WorkerToNode::Ready => self.on_worker_ready(worker, step),
+            WorkerToNode::SetupFailed { error } => self.on_setup_failed(worker, error, step),
+            WorkerToNode::Finished { run, result, ran } => {
+                self.on_run_finished(worker, run, result, ran, step);
+            }
+            WorkerToNode::Raised { run, exception, ran } => {
+                self.on_run_raised(worker, run, exception, ran, step);
+            }
+            WorkerToNode::Nested(message) => self.on_nested_said(worker, message, step),
+            WorkerToNode::Fetch { object } => self.on_object_asked(worker, object, step),
+            WorkerToNode::Waiting => self.on_run_waiting(worker, step),
+            WorkerToNode::Resume => self.on_run_resuming(worker),
+        }
+    }
+
+    fn on_ticked(&mut self, step: &mut Step) {
+        self.starts.on_tick(step.now);
+        self.end_expired_runs(step);
+    }
+
+    /// Does what has become possible. Runs that waited come before tasks that have not started, so
+    /// that what is begun ends; tasks start in the order of their assignment, but one that has no
+    /// room holds up nobody.
+    fn settle(&mut self, step: &mut Step) {
+        self.resume_runs(step);
+        self.serve_placed_tasks(step);
+        self.place_ready_tasks(step);
+        self.stop_surplus_workers(step);
+        self.start_missing_workers(step);
+    }
+}
+
+impl Step<'_> {
+    fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn tell_scheduler(&mut self, message: NodeToScheduler) {
+        self.act(Action::ToScheduler(message));
+    }
+
+    fn tell_worker(&mut self, worker: WorkerId, message: NodeToWorker) {
+        self.act(Action::ToWorker { worker, message });
+    }
 }

@@ -1,0 +1,190 @@
+//! Running tasks: from room and a worker to an end.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::id::{RunId, TaskId, WorkerId};
+use crate::message::{
+    Death, Failure, INLINE_LIMIT_BYTES, NodeToScheduler, NodeToWorker, Stream, Value,
+};
+
+use super::room::Grant;
+use super::tasks::State;
+use super::workers::{Expired, Phase, Run};
+use super::{Action, Node, Step};
+
+impl Node {
+    /// Gives room to the ready tasks that fit, and workers where there are idle ones. None of them
+    /// takes the room that a run needs which has waited.
+    pub(super) fn place_ready_tasks(&mut self, step: &mut Step) {
+        if self.workers.first_resuming().is_some() {
+            return;
+        }
+        while let Some(id) = self.tasks.first_ready(|resources| self.room.fits(resources)) {
+            match self.first_lost_input(id) {
+                Some(object) => self.lose_input(id, object, step),
+                None => self.place(id, step),
+            }
+        }
+    }
+
+    /// Starts the tasks whose worker is idle by now.
+    pub(super) fn serve_placed_tasks(&mut self, step: &mut Step) {
+        while let Some(id) = self.workers.first_served() {
+            let task = self.tasks.get(id).expect("a placed task is here");
+            let State::Placed(grant) = &task.state else {
+                unreachable!("a task that waits for a worker has room: {:?}", task.state)
+            };
+            let grant = grant.clone();
+            let kind = grant.kind();
+            self.workers.give_up_waiting(&kind, task.order());
+            let worker = self.workers.take_idle(&kind).expect("a worker of its kind is idle");
+            self.start_run(id, worker, grant, step);
+        }
+    }
+
+    pub(super) fn on_run_finished(
+        &mut self,
+        worker: WorkerId,
+        run: RunId,
+        result: Bytes,
+        ran: Duration,
+        step: &mut Step,
+    ) {
+        let Some(Run { task, attempt, .. }) = self.end_run(worker, run, step) else { return };
+        let value = self.value_of(result, step);
+        step.tell_scheduler(NodeToScheduler::Finished { task, attempt, value, ran });
+    }
+
+    pub(super) fn on_run_raised(
+        &mut self,
+        worker: WorkerId,
+        run: RunId,
+        exception: Bytes,
+        ran: Duration,
+        step: &mut Step,
+    ) {
+        let Some(Run { task, attempt, .. }) = self.end_run(worker, run, step) else { return };
+        let failure = Failure::Raised(exception);
+        step.tell_scheduler(NodeToScheduler::Failed { task, attempt, failure, ran });
+    }
+
+    /// Kills the workers of runs whose time is up. They fail when the worker is gone and its stack
+    /// is known.
+    pub(super) fn end_expired_runs(&mut self, step: &mut Step) {
+        while let Some(worker) = self.workers.first_expired(step.now) {
+            let run = self.workers.run(worker).expect("what expires is a run");
+            let ran = step.now.since(run.started);
+            let expired = Expired { task: run.task, attempt: run.attempt, ran };
+            self.kill(worker, Some(expired), step);
+        }
+    }
+
+    /// Kills a busy worker.
+    pub(super) fn kill(&mut self, worker: WorkerId, expired: Option<Expired>, step: &mut Step) {
+        let dump_stack = expired.is_some();
+        self.workers.condemn(worker, expired);
+        step.act(Action::KillWorker { worker, dump_stack });
+    }
+
+    /// The worker of a run whose time was up is gone.
+    pub(super) fn report_timeout(&mut self, expired: &Expired, stack: Box<str>, step: &mut Step) {
+        let Some(ended) = self.remove_task(expired.task, step) else { return };
+        let limit = ended.definition.timeout.unwrap_or(expired.ran);
+        let &Expired { task, attempt, ran } = expired;
+        let failure = Failure::TimedOut { limit, stack };
+        step.tell_scheduler(NodeToScheduler::Failed { task, attempt, failure, ran });
+    }
+
+    /// The worker of a run is gone, and nobody here wanted it.
+    pub(super) fn report_death(&mut self, run: &Run, death: Death, step: &mut Step) {
+        self.remove_task(run.task, step);
+        let &Run { task, attempt, .. } = run;
+        step.tell_scheduler(NodeToScheduler::Died { task, attempt, death });
+    }
+
+    pub(super) fn on_worker_wrote(
+        &mut self,
+        id: WorkerId,
+        stream: Stream,
+        bytes: &[u8],
+        step: &mut Step,
+    ) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some((task, attempt)) = worker.task() else {
+            return worker.writing.note(stream, bytes);
+        };
+        for output in worker.writing.write(stream, bytes, step.now, &mut self.budget) {
+            step.tell_scheduler(NodeToScheduler::Output { task, attempt, output });
+        }
+    }
+
+    /// The lines that a worker has not finished, before the end of its run.
+    pub(super) fn finish_output(&mut self, id: WorkerId, step: &mut Step) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some((task, attempt)) = worker.task() else { return };
+        for output in worker.writing.finish(step.now, &mut self.budget) {
+            step.tell_scheduler(NodeToScheduler::Output { task, attempt, output });
+        }
+    }
+
+    /// Small bytes travel inside the message; larger ones stay here.
+    pub(super) fn value_of(&mut self, bytes: Bytes, step: &mut Step) -> Value {
+        if bytes.len() <= INLINE_LIMIT_BYTES {
+            return Value::Inline(bytes);
+        }
+        let stored = self.objects.make(bytes.len() as u64);
+        step.act(Action::Store { object: stored.object.number, bytes });
+        Value::Stored(stored)
+    }
+
+    fn place(&mut self, id: TaskId, step: &mut Step) {
+        let task = self.tasks.get(id).expect("a ready task is here");
+        let grant = self.room.take(&task.definition.resources).expect("it fits");
+        let kind = grant.kind();
+        let order = self.tasks.place(id, grant.clone()).order();
+        match self.workers.take_idle(&kind) {
+            Some(worker) => self.start_run(id, worker, grant, step),
+            None => self.workers.expect_worker(kind, order, id),
+        }
+    }
+
+    fn start_run(&mut self, id: TaskId, worker: WorkerId, grant: Grant, step: &mut Step) {
+        let task = self.tasks.get_mut(id).expect("a task that starts is here");
+        task.state = State::Running(worker);
+        let definition = task.definition_id;
+        if self.workers.learn(worker, definition) {
+            let (name, function) = (task.definition.name.clone(), task.definition.function.clone());
+            step.tell_worker(worker, NodeToWorker::Define { id: definition, name, function });
+        }
+        let run = self.workers.next_run();
+        let arguments = core::mem::take(&mut task.arguments);
+        let inputs = core::mem::take(&mut task.inputs);
+        step.tell_worker(worker, NodeToWorker::Run { run, definition, arguments, inputs });
+        let begun = Run {
+            id: run,
+            task: id,
+            attempt: task.attempt,
+            grant,
+            phase: Phase::Running,
+            started: step.now,
+            expires: task.definition.timeout.map(|timeout| step.now + timeout),
+        };
+        self.workers.begin_run(worker, begun);
+    }
+
+    /// A worker says that its run is over: the task is forgotten and the worker idle. None if that
+    /// is not the run it has.
+    fn end_run(&mut self, worker: WorkerId, run: RunId, step: &mut Step) -> Option<Run> {
+        self.workers.run(worker).filter(|current| current.id == run)?;
+        self.finish_output(worker, step);
+        let ended = self.workers.end_run(worker);
+        self.workers.rest(worker, step.now);
+        if let Some(grant) = ended.held() {
+            self.room.give_back(grant);
+        }
+        self.remove_task(ended.task, step);
+        Some(ended)
+    }
+}

@@ -1,0 +1,170 @@
+//! The tasks that are here, in the order of their assignment, and which of them could start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::{Attempt, DefinitionId, ObjectId, TaskId, WorkerId};
+use crate::message::{Definition, Value};
+use crate::resources::Resources;
+
+use super::room::Grant;
+
+/// A task from its assignment to its end here.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) attempt: Attempt,
+    pub(super) definition_id: DefinitionId,
+    pub(super) definition: Arc<Definition>,
+    /// Moved into the message that starts it.
+    pub(super) arguments: Bytes,
+    /// Moved into the message that starts it.
+    pub(super) inputs: Vec<Value>,
+    /// The objects of other nodes that it needs here until its end.
+    pub(super) copies: BTreeSet<ObjectId>,
+    pub(super) state: State,
+    /// Its place in the order of assignment.
+    order: u64,
+}
+
+/// How far a task is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Copies of some inputs are still to come.
+    Fetching {
+        /// So many.
+        missing: usize,
+    },
+    /// It waits for room.
+    Ready,
+    /// It has room and waits for a worker.
+    Placed(Grant),
+    /// A worker has it.
+    Running(WorkerId),
+}
+
+/// All tasks that are here.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    by_id: BTreeMap<TaskId, Task>,
+    /// The ready ones. Those that ask for the same stand in one lane, so that finding the next one
+    /// that fits takes a look at each lane and not at each task.
+    lanes: BTreeMap<Resources, BTreeMap<u64, TaskId>>,
+    assigned: u64,
+}
+
+impl Task {
+    /// A task that was assigned just now.
+    pub(super) fn new(
+        attempt: Attempt,
+        (definition_id, definition): (DefinitionId, Arc<Definition>),
+        arguments: Bytes,
+        inputs: Vec<Value>,
+    ) -> Self {
+        let state = State::Fetching { missing: 0 };
+        let copies = BTreeSet::new();
+        Self { attempt, definition_id, definition, arguments, inputs, copies, state, order: 0 }
+    }
+
+    /// The worker that has it.
+    pub(super) fn worker(&self) -> Option<WorkerId> {
+        match self.state {
+            State::Running(worker) => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// Its place in the order of assignment.
+    pub(super) fn order(&self) -> u64 {
+        self.order
+    }
+}
+
+impl Tasks {
+    /// Adds a task behind all others.
+    pub(super) fn push(&mut self, id: TaskId, mut task: Task) {
+        self.assigned += 1;
+        task.order = self.assigned;
+        let replaced = self.by_id.insert(id, task);
+        debug_assert!(replaced.is_none(), "the older attempt was ended first");
+    }
+
+    pub(super) fn get(&self, id: TaskId) -> Option<&Task> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The task, if this attempt of it is here.
+    pub(super) fn of_attempt(&self, id: TaskId, attempt: Attempt) -> Option<&Task> {
+        self.get(id).filter(|task| task.attempt == attempt)
+    }
+
+    /// Nothing but room is missing to this task now.
+    pub(super) fn make_ready(&mut self, id: TaskId) {
+        let Some(task) = self.by_id.get_mut(&id) else { return };
+        task.state = State::Ready;
+        let lane = self.lanes.entry(task.definition.resources.clone()).or_default();
+        lane.insert(task.order, id);
+    }
+
+    /// The ready task that was assigned first among those whose resources fit.
+    pub(super) fn first_ready(&self, fits: impl Fn(&Resources) -> bool) -> Option<TaskId> {
+        let fitting = self.lanes.iter().filter(|(resources, _)| fits(resources));
+        let firsts = fitting.filter_map(|(_, lane)| lane.first_key_value());
+        firsts.min_by_key(|(order, _)| **order).map(|(_, id)| *id)
+    }
+
+    /// A ready task got room.
+    pub(super) fn place(&mut self, id: TaskId, grant: Grant) -> &Task {
+        let task = self.by_id.get_mut(&id).expect("a ready task is here");
+        leave_lane(&mut self.lanes, task);
+        task.state = State::Placed(grant);
+        task
+    }
+
+    /// Takes a task out, whatever its state.
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<Task> {
+        let task = self.by_id.remove(&id)?;
+        leave_lane(&mut self.lanes, &task);
+        Some(task)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, &Task)> {
+        self.by_id.iter().map(|(id, task)| (*id, task))
+    }
+
+    /// Panics if the lanes are not exactly the ready tasks.
+    pub(super) fn sanity_check(&self) {
+        let is_ready = |task: &&Task| matches!(task.state, State::Ready);
+        let ready = self.by_id.values().filter(is_ready).count();
+        assert_eq!(ready, self.lanes.values().map(BTreeMap::len).sum(), "ready tasks have a lane");
+        for (resources, lane) in &self.lanes {
+            assert!(!lane.is_empty(), "an empty lane goes");
+            for (order, id) in lane {
+                let task = &self.by_id[id];
+                assert!(is_ready(&task), "only ready tasks stand in lanes: {task:?}");
+                assert_eq!((*order, resources), (task.order, &task.definition.resources));
+            }
+        }
+    }
+}
+
+fn leave_lane(lanes: &mut BTreeMap<Resources, BTreeMap<u64, TaskId>>, task: &Task) {
+    if !matches!(task.state, State::Ready) {
+        return;
+    }
+    let resources = &task.definition.resources;
+    let lane = lanes.get_mut(resources).expect("a ready task has a lane");
+    lane.remove(&task.order);
+    if lane.is_empty() {
+        lanes.remove(resources);
+    }
+}
