@@ -8,8 +8,8 @@ import faulthandler
 import io
 import marshal
 import os
-import signal
 import sys
+from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]  # `signal`, at once
 from time import perf_counter
 
 from hurricane._native import WorkerLink
@@ -65,7 +65,7 @@ class _Definition:
 
 def _prepare_process(link: WorkerLink) -> None:
     # Ctrl-C is the program's business: it ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal(SIGINT, SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
