@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-VENV := $(CURDIR)/.venv
+VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS ?= 3.11 3.12 3.13
 SEEDS ?= 2000
@@ -42,7 +42,7 @@ build: $(VENV)/hurricane.stamp ## Build hurricane into .venv
 $(VENV)/hurricane.stamp: $(VENV)/tools.stamp $(PACKAGE_SOURCES)
 	@command -v cargo >/dev/null || { echo 'error: cargo was not found' >&2; echo 'hint: install Rust with rustup' >&2; exit 1; }
 	@command -v cc >/dev/null || { echo 'error: no C compiler was found' >&2; echo 'hint: apt-get install gcc' >&2; exit 1; }
-	VIRTUAL_ENV=$(VENV) $(BIN)/maturin develop --release --locked --quiet
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
 $(VENV)/tools.stamp: .ci/requirements.txt tests/requirements.txt
@@ -59,7 +59,7 @@ test: lint test-rust simulate test-python ## Run everything that CI runs
 
 .PHONY: test-rust
 test-rust: $(VENV)/tools.stamp ## Run the Rust tests
-	PYO3_PYTHON=$(BIN)/python SEEDS=$(or $(RUST_TEST_SEEDS),50) cargo test --workspace --locked
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python SEEDS=$(or $(RUST_TEST_SEEDS),50) cargo test --workspace --locked
 
 .PHONY: simulate
 simulate: ## Run seeded clusters: SEEDS=10000 make simulate, or SEED=7 make simulate to replay one
@@ -105,8 +105,8 @@ lint: lint-rust lint-python ## Check format, lints, types, documentation and dep
 .PHONY: lint-rust
 lint-rust: $(VENV)/tools.stamp $(CARGO_DENY) target/fetched.stamp
 	cargo fmt --all --check
-	PYO3_PYTHON=$(BIN)/python cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-	PYO3_PYTHON=$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 	$(CARGO_DENY) --log-level warn --offline --locked check bans licenses sources
 
 .PHONY: lint-python
@@ -139,7 +139,7 @@ bench: $(VENV)/hurricane.stamp ## Measure hurricane against the standard library
 
 .PHONY: docs
 docs: $(VENV)/tools.stamp ## Build the documentation of the Rust crates
-	PYO3_PYTHON=$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
 .PHONY: format
 format: $(VENV)/tools.stamp ## Format the sources
