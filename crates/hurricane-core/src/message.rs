@@ -471,6 +471,8 @@ pub enum NodeToWorker {
         /// The value.
         value: Option<Value>,
     },
+    /// The task has given its resources back and may wait. In answer to `Waiting`.
+    MayWait,
     /// The task that waited has its resources again, after `Resume`.
     Granted,
     /// The task may not wait: too many do. In answer to `Waiting`.
@@ -517,7 +519,7 @@ pub enum WorkerToNode {
         /// Which.
         object: ObjectId,
     },
-    /// The running task waits for its children.
+    /// The running task would wait for its children. Answered by `MayWait` or `TooDeep`.
     Waiting,
     /// The running task would go on. Answered by `Granted`.
     Resume,

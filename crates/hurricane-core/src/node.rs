@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::id::{DefinitionId, NodeId, ObjectId, ObjectNumber, WorkerId};
 use crate::message::{
-    Death, Definition, NodeToScheduler, NodeToWorker, SchedulerToNode, Stream, WorkerToNode,
+    Death, Definition, NodeToScheduler, NodeToWorker, SchedulerToNode, Stream, Value, WorkerToNode,
 };
 use crate::resources::Resources;
 use crate::time::{Time, earliest};
@@ -184,6 +184,11 @@ impl Node {
         let mut step = Step { now, actions };
         self.apply(event, &mut step);
         self.settle(&mut step);
+    }
+
+    /// Makes an object of what a client beside this node puts, if it is too large for a message.
+    pub fn keep(&mut self, bytes: Bytes, actions: &mut Vec<Action>) -> Value {
+        self.value_of(bytes, &mut Step { now: Time::default(), actions })
     }
 
     /// When [`Event::Tick`] is due if nothing else happens first.

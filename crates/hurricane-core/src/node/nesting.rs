@@ -23,6 +23,7 @@ impl Node {
         let (task, attempt, grant) = (run.task, run.attempt, run.grant.clone());
         self.room.give_back(&grant);
         self.workers.enter_phase(worker, Phase::Waiting);
+        step.tell_worker(worker, NodeToWorker::MayWait);
         step.tell_scheduler(NodeToScheduler::Waiting { task, attempt });
     }
 
