@@ -1,10 +1,37 @@
 //! The scheduler: decides what runs where. It knows clients, nodes and tasks, and no connection.
 
-use crate::id::{ClientId, NodeId, Number};
+mod attempt;
+mod check;
+mod client;
+mod definition;
+mod ending;
+mod membership;
+mod node;
+mod numbers;
+mod objects;
+mod placement;
+mod ready;
+mod shape;
+mod slab;
+mod task;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::id::{ClientId, NodeId, Number, TaskId};
 use crate::message::{ClientToScheduler, NodeToScheduler, SchedulerToClient, SchedulerToNode};
-use crate::resources::Resources;
-use crate::snapshot::Snapshot;
-use crate::time::Time;
+use crate::resources::{Amount, Resources};
+use crate::snapshot::{ClientSnapshot, NodeSnapshot, Snapshot, TaskCounts};
+use crate::time::{Time, earliest};
+
+pub use attempt::MAX_DEATHS;
+use client::Client;
+pub use client::{MAX_ARGUMENT_BYTES, MAX_TASKS};
+use node::{NodeKey, Nodes};
+use shape::ShapeId;
+use slab::Slab;
+use task::{Deaths, Room, Task};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +115,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Whether the nodes that are there are all there will ever be, as on one machine: what they
-    /// cannot run is refused at once, and having none is no reason to wait.
+    /// cannot run is refused at once, and workers that cannot be set up there never will be.
     pub is_one_machine: bool,
 }
 
@@ -96,35 +123,173 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
+    clients: BTreeMap<ClientId, Client>,
+    /// The clients that running tasks are.
+    nested: BTreeMap<TaskId, ClientId>,
+    /// How many of those were ever made.
+    nested_made: u64,
+    /// The clients at the top that have ready tasks, the one with the fewest cpus in use first.
+    turns: BTreeSet<(Amount, ClientId)>,
+    /// Clients that broke the protocol with the present event.
+    refused: Vec<ClientId>,
+    nodes: Nodes,
+    /// The nodes that drain, and for which task.
+    reservations: BTreeMap<NodeKey, TaskId>,
+    /// What nodes had that left, and when they did.
+    left: VecDeque<(Time, Resources)>,
+    definitions: Slab<definition::Entry>,
+    tasks: Slab<Task>,
+    /// How many tasks and objects were ever submitted.
+    submissions: u64,
+    /// How many attempts ever returned or raised.
+    ended: u64,
+    deaths: BTreeMap<TaskId, Deaths>,
+    counts: TaskCounts,
+    timers: BTreeSet<(Time, Timer)>,
+    /// When to look again at what waits, if nothing happens before.
+    next_look: Option<Time>,
+    /// Shapes that no node has room for, ever.
+    unplaceable: BTreeSet<ShapeId>,
+    /// Why no worker can be set up, if so.
+    setup_error: Option<Bytes>,
+}
+
+/// What happens at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A task is tried again.
+    Retry(TaskId),
 }
 
 impl Scheduler {
     /// A scheduler that knows nobody.
     pub fn new(config: Config) -> Self {
-        Self { config }
+        Self {
+            config,
+            clients: BTreeMap::new(),
+            nested: BTreeMap::new(),
+            nested_made: 0,
+            turns: BTreeSet::new(),
+            refused: Vec::new(),
+            nodes: Nodes::default(),
+            reservations: BTreeMap::new(),
+            left: VecDeque::new(),
+            definitions: Slab::default(),
+            tasks: Slab::default(),
+            submissions: 0,
+            ended: 0,
+            deaths: BTreeMap::new(),
+            counts: TaskCounts::default(),
+            timers: BTreeSet::new(),
+            next_look: None,
+            unplaceable: BTreeSet::new(),
+            setup_error: None,
+        }
     }
 
     /// Applies one event at time `now`, and appends to `actions` what must be done about it.
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
-        let _ = (now, event, actions);
+        match event {
+            Event::ClientJoined { client } => self.on_client_joined(client, actions),
+            Event::ClientGone { client } => self.on_client_gone(now, client, actions),
+            Event::FromClient { client, message } => {
+                self.on_client_message(now, client, message, actions);
+            }
+            Event::NodeJoined { node, name, resources } => {
+                self.on_node_joined(node, name, resources, actions);
+            }
+            Event::NodeLost { node } => self.on_node_lost(now, node, actions),
+            Event::FromNode { node, message } => self.on_node_message(now, node, message, actions),
+            Event::Tick => {}
+        }
+        while let Some(client) = self.refused.pop() {
+            self.remove_client(now, client, actions);
+        }
+        self.on_time_passed(now, actions);
+        self.place(now, actions);
     }
 
     /// When [`Event::Tick`] is due if nothing else happens first.
     pub fn deadline(&self) -> Option<Time> {
-        None
+        earliest(self.timers.first().map(|(time, _)| *time), self.next_look)
     }
 
     /// A plain copy of the state for people to look at.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::default()
+        let nodes = self.nodes.iter().map(|(_, node)| NodeSnapshot {
+            id: node.id,
+            name: node.name.clone(),
+            resources: node.resources.clone(),
+            used: node.used.clone(),
+            running: node.tasks.len() as u64 - node.backlog_length,
+            backlog: node.backlog_length,
+            finished: node.finished,
+        });
+        let clients = self.clients.iter().filter(|(_, client)| client.parent.is_none());
+        let clients = clients.map(|(&id, client)| ClientSnapshot {
+            id,
+            tasks: client.counts,
+            held: client.numbers.len() as u64,
+        });
+        Snapshot { nodes: nodes.collect(), clients: clients.collect(), tasks: self.counts }
     }
 
     /// Whether a task of a client has room on a node now.
     pub fn is_running(&self, client: ClientId, number: Number) -> bool {
-        let _ = (client, number);
-        false
+        let task = self.clients.get(&client).and_then(|client| client.numbers.get(number));
+        let place = task.and_then(|task| self.task(task).place());
+        place.is_some_and(|place| place.room != Room::Backlog)
     }
 
-    /// Panics if the state contradicts itself. For tests.
-    pub fn sanity_check(&self) {}
+    /// Whether it remembers nothing but the nodes.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.tasks.len() == 0 && self.definitions.len() == 0
+    }
+
+    fn on_time_passed(&mut self, now: Time, actions: &mut Vec<Action>) {
+        while let Some(&(time, timer)) = self.timers.first() {
+            if time > now {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Retry(task) => self.on_retry_due(now, task, actions),
+            }
+        }
+        if self.next_look.is_some_and(|time| time <= now) {
+            self.next_look = None;
+        }
+    }
+
+    fn task(&self, id: TaskId) -> &Task {
+        self.tasks.get(id.0).expect("what names a task in here goes before it does")
+    }
+
+    fn task_mut(&mut self, id: TaskId) -> &mut Task {
+        self.tasks.get_mut(id.0).expect("what names a task in here goes before it does")
+    }
+
+    /// What a task asks for.
+    fn request(&self, id: TaskId) -> Resources {
+        let definition = self.task(id).definition;
+        definition.map(|id| self.definition(id).definition.resources.clone()).unwrap_or_default()
+    }
+
+    /// Changes a client at the top, and its turn with it.
+    fn change_root(&mut self, id: ClientId, change: impl FnOnce(&mut Client)) {
+        let client = self.clients.get_mut(&id).expect("a root outlives what is nested in it");
+        let turn = |client: &Client| (!client.ready.is_empty()).then_some((client.cpus_in_use, id));
+        let former = turn(client);
+        change(client);
+        let present = turn(client);
+        if former == present {
+            return;
+        }
+        if let Some(former) = former {
+            self.turns.remove(&former);
+        }
+        if let Some(present) = present {
+            self.turns.insert(present);
+        }
+    }
 }

@@ -1,0 +1,399 @@
+//! Attempts: how a task gets onto a node and off it again, and what nodes say of those they have.
+//! What is said of another attempt than the present one has no effect.
+
+use core::time::Duration;
+
+use crate::id::{Attempt, NodeId, ObjectId, TaskId};
+use crate::message::{
+    ClientToScheduler, Death, Ending, Failure, NodeToScheduler, Output, SchedulerToClient,
+    SchedulerToNode, Stored, Value,
+};
+use crate::scheduler::client::CANCELLED;
+use crate::scheduler::node::NodeKey;
+use crate::scheduler::placement::Choice;
+use crate::scheduler::task::{Deaths, Place, Recall, Room, State};
+use crate::scheduler::{Action, Scheduler, Timer};
+use crate::time::Time;
+
+/// How many workers may die under a task before it is set aside.
+pub const MAX_DEATHS: usize = 3;
+
+/// The wait before a task is tried again, which doubles with each failure.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// The longest such wait.
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+impl Scheduler {
+    pub(super) fn on_node_message(
+        &mut self,
+        now: Time,
+        id: NodeId,
+        message: NodeToScheduler,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(node) = self.nodes.key(id) else { return };
+        match message {
+            NodeToScheduler::Finished { task, attempt, value, ran } => {
+                self.on_finished(now, node, (task, attempt), value, ran, actions);
+            }
+            NodeToScheduler::Failed { task, attempt, failure, ran } => {
+                if self.has(node, task, attempt) {
+                    self.on_failed(now, node, task, failure, ran, actions);
+                }
+            }
+            NodeToScheduler::Died { task, attempt, death } => {
+                if self.has(node, task, attempt) {
+                    self.on_died(now, id, task, death, actions);
+                }
+            }
+            NodeToScheduler::TakenBack { task, attempt } => {
+                if self.has(node, task, attempt) {
+                    self.on_taken_back(now, task, actions);
+                }
+            }
+            NodeToScheduler::Kept { task, attempt } => {
+                if self.has(node, task, attempt) {
+                    self.change_place(task, |place| place.recall = Recall::No);
+                }
+            }
+            NodeToScheduler::Waiting { task, attempt } => {
+                if self.has(node, task, attempt) {
+                    self.change_place(task, |place| place.room = Room::GivenBack);
+                    self.promote(node);
+                }
+            }
+            NodeToScheduler::Resumed { task, attempt } => {
+                if self.has(node, task, attempt) {
+                    self.change_place(task, |place| place.room = Room::Held);
+                }
+            }
+            NodeToScheduler::InputLost { task, attempt, object } => {
+                if self.has(node, task, attempt) {
+                    self.on_input_lost(now, task, object, actions);
+                }
+            }
+            NodeToScheduler::Output { task, attempt, output } => {
+                if self.has(node, task, attempt) {
+                    self.on_output(node, task, output, actions);
+                }
+            }
+            NodeToScheduler::Nested { task, attempt, message } => {
+                self.on_nested(now, node, (task, attempt), message, actions);
+            }
+            NodeToScheduler::SetupFailed { error } => {
+                self.on_setup_failed(now, id, error, actions);
+            }
+        }
+    }
+
+    /// Puts a ready task on a node.
+    pub(super) fn assign(&mut self, id: TaskId, choice: Choice, actions: &mut Vec<Action>) {
+        let Some(definition) = self.task(id).definition else { return };
+        self.define_on(choice.node, definition, actions);
+        let inputs = self.inputs(id);
+        let expected_us = self.definition(definition).expected_us.unwrap_or(0);
+        let position = self.nodes.get(choice.node).tasks.len();
+        let position = u32::try_from(position).expect("allowances end far below that");
+        let room = Room::GivenBack;
+        let recall = Recall::No;
+        let place = Place { node: choice.node, position, expected_us, room, recall };
+        self.enter(id, State::Assigned(place));
+        let node = self.nodes.get_mut(choice.node);
+        node.tasks.push(id);
+        if choice.room == Room::Backlog {
+            node.backlog.push_back(id);
+        }
+        let node = node.id;
+        self.change_place(id, |place| place.room = choice.room);
+        let task = self.task_mut(id);
+        task.attempt = Attempt(task.attempt.0 + 1);
+        let (attempt, arguments) = (task.attempt, task.arguments.clone());
+        let root = self.clients[&self.task(id).client].root;
+        self.change_root(root, |client| client.assigned += 1);
+        let task = id;
+        let message = SchedulerToNode::Assign { task, attempt, definition, arguments, inputs };
+        actions.push(Action::ToNode { node, message });
+    }
+
+    /// Takes a task off its node, if it is on one, and ends what it submitted there. Its state is
+    /// for the caller to set.
+    pub(super) fn leave_node(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+        let Some(place) = self.task(id).place() else { return };
+        if let Some(&nested) = self.nested.get(&id) {
+            self.remove_client(now, nested, actions);
+        }
+        // Without room, and without a recall, nothing of it is left in the node's counts.
+        self.change_place(id, |place| {
+            place.room = Room::GivenBack;
+            place.recall = Recall::No;
+        });
+        let node = self.nodes.get_mut(place.node);
+        node.tasks.swap_remove(place.position as usize);
+        if let Some(&moved) = node.tasks.get(place.position as usize) {
+            self.change_place(moved, |moved| moved.position = place.position);
+        }
+        let root = self.clients[&self.task(id).client].root;
+        self.change_root(root, |client| client.assigned -= 1);
+        self.enter(id, State::Retrying);
+        self.promote(place.node);
+    }
+
+    /// Asks a node to give a task back that waits there.
+    pub(super) fn recall(&mut self, id: TaskId, recall: Recall, actions: &mut Vec<Action>) {
+        let Some(place) = self.task(id).place() else { return };
+        if place.recall == Recall::No {
+            let (node, attempt) = (self.nodes.get(place.node).id, self.task(id).attempt);
+            let message = SchedulerToNode::TakeBack { task: id, attempt };
+            actions.push(Action::ToNode { node, message });
+        }
+        self.change_place(id, |place| place.recall = recall);
+    }
+
+    /// Moves tasks from a node's backlog into the room that it has now.
+    pub(super) fn promote(&mut self, key: NodeKey) {
+        while let Some(&id) = self.nodes.get(key).backlog.front() {
+            let place = self.tasks.get(id.0).and_then(super::task::Task::place);
+            let is_here = |place: Place| place.node == key && place.room == Room::Backlog;
+            if place.is_some_and(is_here) {
+                if !self.nodes.get(key).has_room(&self.request(id)) {
+                    return;
+                }
+                self.change_place(id, |place| place.room = Room::Held);
+            }
+            self.nodes.get_mut(key).backlog.pop_front();
+        }
+    }
+
+    /// Changes a task's place, and with it what is counted at its node and its client.
+    fn change_place(&mut self, id: TaskId, change: impl FnOnce(&mut Place)) {
+        let Some(former) = self.task(id).place() else { return };
+        let mut place = former;
+        change(&mut place);
+        self.enter(id, State::Assigned(place));
+        if former.recall != place.recall {
+            let node = self.nodes.get_mut(place.node);
+            node.recalled += u64::from(place.recall != Recall::No);
+            node.recalled -= u64::from(former.recall != Recall::No);
+        }
+        if former.room == place.room {
+            return;
+        }
+        let request = self.request(id);
+        let expected_us = u64::from(place.expected_us);
+        self.nodes.update(place.node, |node| {
+            match former.room {
+                Room::Held => node.used.remove(&request),
+                Room::Backlog => {
+                    node.backlog_length -= 1;
+                    node.backlog_us -= expected_us;
+                }
+                Room::GivenBack => {}
+            }
+            match place.room {
+                Room::Held => node.used.add(&request),
+                Room::Backlog => {
+                    node.backlog_length += 1;
+                    node.backlog_us += expected_us;
+                }
+                Room::GivenBack => {}
+            }
+        });
+        let root = self.clients[&self.task(id).client].root;
+        self.change_root(root, |client| {
+            if former.room != Room::GivenBack {
+                client.cpus_in_use = client.cpus_in_use.minus(request.cpus);
+            }
+            if place.room != Room::GivenBack {
+                client.cpus_in_use = client.cpus_in_use.plus(request.cpus);
+            }
+        });
+    }
+
+    /// Whether this attempt of a task is the present one, and on this node.
+    fn has(&self, node: NodeKey, task: TaskId, attempt: Attempt) -> bool {
+        self.tasks.get(task.0).is_some_and(|task| {
+            task.attempt == attempt && task.place().is_some_and(|place| place.node == node)
+        })
+    }
+
+    fn inputs(&self, id: TaskId) -> Vec<Value> {
+        let dependencies = self.task(id).dependencies.iter();
+        let values = dependencies.filter_map(|id| self.task(*id).value().cloned());
+        values.collect()
+    }
+
+    fn on_finished(
+        &mut self,
+        now: Time,
+        key: NodeKey,
+        (task, attempt): (TaskId, Attempt),
+        value: Value,
+        ran: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let node = self.nodes.get(key);
+        let stored = match value {
+            Value::Stored(Stored { object, .. }) if object.node != node.id => {
+                let reason = "it claims to have stored a result on another node";
+                return self.refuse_node(now, node.id, reason, actions);
+            }
+            Value::Stored(Stored { object, .. }) => Some(object.number),
+            Value::Inline(_) => None,
+        };
+        if !self.has(key, task, attempt) {
+            // Nobody will ever name this object.
+            let unnamed = stored.filter(|number| !node.objects.contains_key(number));
+            if let Some(number) = unnamed {
+                let message = SchedulerToNode::Drop { objects: vec![number] };
+                actions.push(Action::ToNode { node: node.id, message });
+            }
+            return;
+        }
+        if let Some(definition) = self.task(task).definition {
+            self.definition_mut(definition).learn(ran);
+        }
+        let node = self.nodes.get_mut(key);
+        node.finished += 1;
+        if let Some(number) = stored {
+            node.objects.insert(number, task);
+        }
+        self.ended += 1;
+        self.end(now, task, Ending::Done(value), actions);
+    }
+
+    fn on_failed(
+        &mut self,
+        now: Time,
+        node: NodeKey,
+        id: TaskId,
+        failure: Failure,
+        ran: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(definition) = self.task(id).definition else { return };
+        self.definition_mut(definition).learn(ran);
+        self.nodes.get_mut(node).finished += 1;
+        self.ended += 1;
+        let retries = self.definition(definition).definition.retries;
+        let task = self.task_mut(id);
+        task.failures += 1;
+        let failures = task.failures;
+        let is_retried = matches!(failure, Failure::Raised(_) | Failure::TimedOut { .. });
+        if !is_retried || failures > retries {
+            return self.fail(now, id, failure, actions);
+        }
+        self.leave_node(now, id, actions);
+        let doublings = (failures - 1).min(16);
+        self.timers
+            .insert((now + (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY), Timer::Retry(id)));
+    }
+
+    fn on_died(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        id: TaskId,
+        death: Death,
+        actions: &mut Vec<Action>,
+    ) {
+        let ended_before = self.ended;
+        let deaths = self.deaths.entry(id).or_insert_with(|| Deaths {
+            all: Vec::new(),
+            last_node: node,
+            ended_before,
+        });
+        deaths.last_node = node;
+        deaths.all.push(death);
+        if deaths.all.len() < MAX_DEATHS {
+            self.leave_node(now, id, actions);
+            return self.await_dependencies(now, id, actions);
+        }
+        let is_poison = self.ended > deaths.ended_before;
+        let deaths = core::mem::take(&mut deaths.all);
+        self.fail(now, id, Failure::WorkerLost { deaths, is_poison }, actions);
+    }
+
+    fn on_taken_back(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+        let recall = self.task(id).place().map(|place| place.recall);
+        self.leave_node(now, id, actions);
+        match recall {
+            Some(Recall::ToCancel) => self.end(now, id, CANCELLED, actions),
+            _ => self.await_dependencies(now, id, actions),
+        }
+    }
+
+    /// The object may be on its way to be computed again; if the scheduler still thinks it is
+    /// there, the nodes could not reach each other, and may a little later.
+    fn on_input_lost(
+        &mut self,
+        now: Time,
+        id: TaskId,
+        object: ObjectId,
+        actions: &mut Vec<Action>,
+    ) {
+        self.leave_node(now, id, actions);
+        if self.nodes.key(object.node).is_some() {
+            self.timers.insert((now + FIRST_RETRY, Timer::Retry(id)));
+        } else {
+            self.await_dependencies(now, id, actions);
+        }
+    }
+
+    fn on_output(&mut self, node: NodeKey, id: TaskId, output: Output, actions: &mut Vec<Action>) {
+        let task = self.task(id);
+        let Some(definition) = task.definition else { return };
+        let name = self.definition(definition).definition.name.clone();
+        let node = self.nodes.get(node).name.clone();
+        let message = SchedulerToClient::Output { number: task.number, name, node, output };
+        self.tell(self.clients[&task.client].root, message, actions);
+    }
+
+    fn on_nested(
+        &mut self,
+        now: Time,
+        node: NodeKey,
+        (task, attempt): (TaskId, Attempt),
+        message: ClientToScheduler,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.has(node, task, attempt) {
+            let client = self.nested_client(task, attempt, actions);
+            return self.on_client_message(now, client, message, actions);
+        }
+        // The attempt is over: what it put is on the node and nobody will ever name it.
+        if let ClientToScheduler::Put { value: Value::Stored(stored), .. } = message {
+            let node = self.nodes.get(node);
+            let is_unnamed = !node.objects.contains_key(&stored.object.number);
+            if stored.object.node == node.id && is_unnamed {
+                let message = SchedulerToNode::Drop { objects: vec![stored.object.number] };
+                actions.push(Action::ToNode { node: node.id, message });
+            }
+        }
+    }
+
+    fn on_setup_failed(
+        &mut self,
+        now: Time,
+        id: NodeId,
+        error: bytes::Bytes,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.config.is_one_machine {
+            return self.refuse_node(now, id, "it cannot set up workers", actions);
+        }
+        self.setup_error = Some(error.clone());
+        let clients: Vec<_> = self.clients.keys().copied().collect();
+        for client in clients {
+            let message = SchedulerToClient::SetupFailed { error: error.clone() };
+            self.tell(client, message, actions);
+        }
+        let tasks: Vec<TaskId> = self.tasks.iter().map(|(key, _)| TaskId(key)).collect();
+        for task in tasks {
+            if self.tasks.get(task.0).is_some_and(|task| !task.is_ended()) {
+                self.cancel_on_node(task, actions);
+                self.fail(now, task, Failure::SetupFailed(error.clone()), actions);
+            }
+        }
+    }
+}

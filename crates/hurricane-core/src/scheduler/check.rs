@@ -1,0 +1,109 @@
+//! Whether the scheduler's state contradicts itself. Tests ask after every step.
+
+use std::collections::BTreeMap;
+
+use crate::id::TaskId;
+use crate::resources::{Amount, Resources};
+use crate::scheduler::Scheduler;
+use crate::scheduler::task::{Claim, Recall, Room, State, Task};
+
+impl Scheduler {
+    /// Panics if the state contradicts itself. For tests.
+    pub fn sanity_check(&self) {
+        self.check_claims();
+        self.check_nodes();
+        self.check_clients();
+        for (key, task) in self.tasks.iter() {
+            self.check_task(TaskId(key), task);
+        }
+    }
+
+    fn check_task(&self, id: TaskId, task: &Task) {
+        let client = self.clients.get(&task.client).expect("a task goes with its client");
+        let is_named = client.numbers.get(task.number) == Some(id);
+        assert_eq!(is_named, task.is_held, "{id}: its number stands for it while it is held");
+        match &task.state {
+            State::Waiting { missing } => {
+                let pending = |one: &&TaskId| !self.task(**one).is_ended();
+                let pending = task.dependencies.iter().filter(pending).count();
+                assert_eq!(pending, *missing as usize, "{id}: what it waits for is pending");
+            }
+            State::Ready => {
+                let is_here = |one: &TaskId| self.task(*one).value().is_some();
+                assert!(task.dependencies.iter().all(is_here), "{id}: ready without its inputs");
+            }
+            State::Assigned(place) => {
+                let node = self.nodes.get(place.node);
+                assert_eq!(node.tasks[place.position as usize], id, "{id}: it is where it says");
+            }
+            State::Retrying => {}
+            State::Done { .. } | State::Failed { .. } | State::Cancelled { .. } => {
+                assert!(task.dependents.is_empty(), "{id}: all were told of its end");
+                let is_needed = task.is_held || task.users > 0 || task.heirs > 0;
+                assert!(is_needed, "{id}: nobody needs it");
+            }
+        }
+    }
+
+    fn check_claims(&self) {
+        let mut users: BTreeMap<TaskId, u32> = BTreeMap::new();
+        let mut heirs: BTreeMap<TaskId, u32> = BTreeMap::new();
+        for (_, task) in self.tasks.iter() {
+            let counters = match task.claim {
+                Claim::Values => &mut users,
+                Claim::Heritage => &mut heirs,
+                Claim::Nothing => continue,
+            };
+            for &dependency in &task.dependencies {
+                *counters.entry(dependency).or_default() += 1;
+            }
+        }
+        for (key, task) in self.tasks.iter() {
+            let counted =
+                |counters: &BTreeMap<TaskId, u32>| counters.get(&TaskId(key)).copied().unwrap_or(0);
+            assert_eq!(task.users, counted(&users), "{key}: its users are counted");
+            assert_eq!(task.heirs, counted(&heirs), "{key}: its heirs are counted");
+        }
+    }
+
+    fn check_nodes(&self) {
+        for (key, node) in self.nodes.iter() {
+            let places = node.tasks.iter().map(|id| {
+                let place = self.task(*id).place().expect("a node's tasks are assigned");
+                assert_eq!(place.node, key, "{id}: it is on the node that lists it");
+                (*id, place)
+            });
+            let places: Vec<_> = places.collect();
+            let mut used = Resources::default();
+            for (id, _) in places.iter().filter(|(_, place)| place.room == Room::Held) {
+                used.add(&self.request(*id));
+            }
+            let is_equal = used.without(&node.used) == used.without(&used)
+                && node.used.without(&used) == node.used.without(&node.used);
+            assert!(is_equal, "{}: what is used is used by tasks", node.id);
+            let waiting = places.iter().filter(|(_, place)| place.room == Room::Backlog);
+            let recalled = places.iter().filter(|(_, place)| place.recall != Recall::No);
+            assert_eq!(waiting.count() as u64, node.backlog_length, "{}: backlog", node.id);
+            assert_eq!(recalled.count() as u64, node.recalled, "{}: recalls", node.id);
+            let is_listed =
+                |id: &TaskId| self.tasks.get(id.0).is_some_and(|task| task.value().is_some());
+            assert!(node.objects.values().all(is_listed), "{}: objects are values", node.id);
+        }
+    }
+
+    fn check_clients(&self) {
+        for (id, client) in &self.clients {
+            let tasks = self.tasks.iter().map(|(_, task)| task);
+            let below: Vec<_> = tasks.filter(|one| self.clients[&one.client].root == *id).collect();
+            let ready = below.iter().filter(|task| matches!(task.state, State::Ready)).count();
+            let on_nodes = below.iter().filter_map(|task| Some((task.definition?, task.place()?)));
+            let on_nodes: Vec<_> = on_nodes.collect();
+            assert_eq!(ready as u64, client.ready.len(), "{id}: its ready tasks are counted");
+            assert_eq!(on_nodes.len() as u64, client.assigned, "{id}: its tasks on nodes are");
+            let with_room = on_nodes.iter().filter(|(_, place)| place.room != Room::GivenBack);
+            let cpus = with_room.map(|(id, _)| self.definition(*id).definition.resources.cpus);
+            let cpus = cpus.fold(Amount::default(), Amount::plus);
+            assert_eq!(cpus, client.cpus_in_use, "{id}: its cpus are counted");
+        }
+    }
+}

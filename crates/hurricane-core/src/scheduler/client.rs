@@ -1,0 +1,394 @@
+//! The clients, and what they say. A running task that submits others is a client as well: one
+//! that its attempt brings and takes along.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::id::{Attempt, ClientId, DefinitionId, DefinitionNumber, Number, TaskId};
+use crate::message::{
+    Allowance, ClientToScheduler, Ending, Failure, MAX_DEPENDENCIES, SchedulerToClient,
+    SchedulerToNode, Value,
+};
+use crate::resources::Amount;
+use crate::scheduler::numbers::Numbers;
+use crate::scheduler::ready::Ready;
+use crate::scheduler::task::{Claim, Recall, Room, State, Task};
+use crate::scheduler::{Action, Scheduler};
+use crate::snapshot::TaskCounts;
+use crate::time::Time;
+
+/// How many unfinished tasks and unreleased objects a client may have: a million and a bit, at some
+/// 400 bytes each.
+pub const MAX_TASKS: u64 = 1 << 20;
+
+/// How many bytes of arguments and inline objects of a client the scheduler keeps. The message that
+/// crosses the limit is still taken.
+pub const MAX_ARGUMENT_BYTES: u64 = 4 << 30;
+
+/// A client hears of its allowance when it has grown by one part in so many of the limit.
+const ALLOWANCE_STEPS: u64 = 16;
+
+/// How deep tasks may submit tasks that submit tasks. Each level holds a worker that waits.
+const MAX_DEPTH: u16 = 1_000;
+
+/// Ids from here on are those of running tasks in the part of a client.
+const FIRST_NESTED: u64 = 1 << 63;
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// The running task whose submissions these are.
+    pub(super) parent: Option<(TaskId, Attempt)>,
+    /// The client at the top: itself, or the one that submitted the parent's parent's parent.
+    pub(super) root: ClientId,
+    pub(super) depth: u16,
+    pub(super) numbers: Numbers,
+    pub(super) definitions: BTreeMap<DefinitionNumber, DefinitionId>,
+    pub(super) last_definition: Option<DefinitionNumber>,
+    /// At the top: the ready tasks, and what their like holds of the cluster's cpus.
+    pub(super) ready: Ready,
+    pub(super) cpus_in_use: Amount,
+    /// At the top: how many tasks are on nodes.
+    pub(super) assigned: u64,
+    /// At the top: since when tasks are ready and none is on a node; and when it is told next.
+    pub(super) stalled: Option<Time>,
+    pub(super) counts: TaskCounts,
+    submitted: Allowance,
+    settled: Allowance,
+    granted: Allowance,
+    /// Whether it is being removed: nothing is told to it any more.
+    is_leaving: bool,
+}
+
+impl Client {
+    fn new(parent: Option<(TaskId, Attempt)>, root: ClientId, depth: u16) -> Self {
+        Self {
+            parent,
+            root,
+            depth,
+            numbers: Numbers::default(),
+            definitions: BTreeMap::new(),
+            last_definition: None,
+            ready: Ready::default(),
+            cpus_in_use: Amount::default(),
+            assigned: 0,
+            stalled: None,
+            counts: TaskCounts::default(),
+            submitted: Allowance::default(),
+            settled: Allowance::default(),
+            granted: Allowance::default(),
+            is_leaving: false,
+        }
+    }
+
+    /// What it may submit in all, if that is worth telling.
+    fn grant(&mut self) -> Option<Allowance> {
+        let tasks = self.settled.tasks + MAX_TASKS;
+        let bytes = self.settled.bytes + MAX_ARGUMENT_BYTES;
+        let is_worth_telling = tasks - self.granted.tasks >= MAX_TASKS / ALLOWANCE_STEPS
+            || bytes - self.granted.bytes >= MAX_ARGUMENT_BYTES / ALLOWANCE_STEPS;
+        if !is_worth_telling {
+            return None;
+        }
+        self.granted = Allowance { tasks, bytes };
+        Some(self.granted)
+    }
+
+    /// Counts something submitted; whether that was within what it had been granted.
+    fn submit(&mut self, bytes: usize) -> bool {
+        let is_allowed =
+            self.submitted.tasks < self.granted.tasks && self.submitted.bytes < self.granted.bytes;
+        self.submitted.tasks += 1;
+        self.submitted.bytes += bytes as u64;
+        is_allowed
+    }
+}
+
+/// A task as its client submits it.
+struct Submission {
+    number: Number,
+    definition: DefinitionNumber,
+    arguments: Bytes,
+    dependencies: Vec<Number>,
+}
+
+impl Scheduler {
+    pub(super) fn on_client_joined(&mut self, id: ClientId, actions: &mut Vec<Action>) {
+        if self.clients.contains_key(&id) || id.0 >= FIRST_NESTED {
+            return;
+        }
+        self.clients.insert(id, Client::new(None, id, 0));
+        self.settle(id, 0, 0, actions);
+    }
+
+    pub(super) fn on_client_gone(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
+        if self.clients.get(&id).is_some_and(|client| client.parent.is_none()) {
+            self.remove_client(now, id, actions);
+        }
+    }
+
+    pub(super) fn on_client_message(
+        &mut self,
+        now: Time,
+        id: ClientId,
+        message: ClientToScheduler,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.clients.contains_key(&id) {
+            return;
+        }
+        match message {
+            ClientToScheduler::Define { number, definition } => {
+                self.on_definition_made(id, number, definition, actions);
+            }
+            ClientToScheduler::Forget { number } => {
+                self.on_definition_forgotten(id, number, actions);
+            }
+            ClientToScheduler::Submit { number, definition, arguments, dependencies } => {
+                let submission = Submission { number, definition, arguments, dependencies };
+                self.on_task_submitted(now, id, submission, actions);
+            }
+            ClientToScheduler::Put { number, value } => {
+                self.on_object_put(now, id, number, value, actions);
+            }
+            ClientToScheduler::Cancel { number } => self.on_cancelled(now, id, number, actions),
+            ClientToScheduler::CancelWaiting => self.on_waiting_cancelled(now, id, actions),
+            ClientToScheduler::Release { numbers } => {
+                numbers.into_iter().for_each(|number| self.on_released(id, number, actions));
+            }
+        }
+    }
+
+    /// The client that a running task is, made when it first speaks.
+    pub(super) fn nested_client(
+        &mut self,
+        parent: TaskId,
+        attempt: Attempt,
+        actions: &mut Vec<Action>,
+    ) -> ClientId {
+        if let Some(&id) = self.nested.get(&parent) {
+            return id;
+        }
+        let id = ClientId(FIRST_NESTED + self.nested_made);
+        self.nested_made += 1;
+        let above = &self.clients[&self.task(parent).client];
+        let client = Client::new(Some((parent, attempt)), above.root, above.depth + 1);
+        self.clients.insert(id, client);
+        self.nested.insert(parent, id);
+        self.settle(id, 0, 0, actions);
+        id
+    }
+
+    /// Ends everything of a client, and forgets it.
+    pub(super) fn remove_client(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.is_leaving = true;
+        let tasks: Vec<(Number, TaskId)> = client.numbers.iter().collect();
+        for &(_, task) in tasks.iter().rev() {
+            self.cancel(now, task, actions);
+        }
+        for (number, _) in tasks {
+            self.on_released(id, number, actions);
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let definitions: Vec<DefinitionNumber> = client.definitions.keys().copied().collect();
+        for number in definitions {
+            self.on_definition_forgotten(id, number, actions);
+        }
+        let client = self.clients.remove(&id);
+        if let Some((parent, _)) = client.and_then(|client| client.parent) {
+            self.nested.remove(&parent);
+        }
+        self.turns.retain(|&(_, other)| other != id);
+    }
+
+    /// Ends a client that broke the protocol. A running task in the part of one loses its children.
+    pub(super) fn refuse(&mut self, id: ClientId, reason: &'static str, actions: &mut Vec<Action>) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if client.parent.is_none() {
+            actions.push(Action::RefuseClient { client: id, reason });
+        }
+        self.refused.push(id);
+    }
+
+    /// Says something to a client, or to the running task that is one.
+    pub(super) fn tell(&self, id: ClientId, message: SchedulerToClient, actions: &mut Vec<Action>) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if client.is_leaving {
+            return;
+        }
+        let Some((task, attempt)) = client.parent else {
+            return actions.push(Action::ToClient { client: id, message });
+        };
+        let Some(place) = self.task(task).place() else { return };
+        let node = self.nodes.get(place.node).id;
+        let message = SchedulerToNode::Nested { task, attempt, message };
+        actions.push(Action::ToNode { node, message });
+    }
+
+    /// Gives back a part of a client's allowance.
+    pub(super) fn settle(
+        &mut self,
+        id: ClientId,
+        tasks: u64,
+        bytes: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.settled.tasks += tasks;
+        client.settled.bytes += bytes;
+        if let Some(allowance) = client.grant() {
+            self.tell(id, SchedulerToClient::Allowance(allowance), actions);
+        }
+    }
+
+    fn on_task_submitted(
+        &mut self,
+        now: Time,
+        id: ClientId,
+        submission: Submission,
+        actions: &mut Vec<Action>,
+    ) {
+        let Submission { number, definition, arguments, dependencies } = submission;
+        let client = self.clients.get_mut(&id).expect("it was looked up on the way here");
+        let is_allowed = client.submit(arguments.len());
+        let definition = client.definitions.get(&definition).copied();
+        let is_acceptable =
+            is_allowed && client.numbers.is_next(number) && dependencies.len() <= MAX_DEPENDENCIES;
+        let (Some(definition), true) = (definition, is_acceptable) else {
+            let reason = "a submission is out of order, undefined, or over its allowance";
+            return self.refuse(id, reason, actions);
+        };
+        let found: Option<Box<[TaskId]>> =
+            dependencies.iter().map(|&dependency| client.numbers.get(dependency)).collect();
+        let depth = client.depth;
+        let known = found.is_some();
+        self.use_definition(definition);
+        let priority = self.definition(definition).definition.priority;
+        let record = Task {
+            definition: Some(definition),
+            arguments,
+            dependencies: found.unwrap_or_default(),
+            priority,
+            depth,
+            is_repeatable: true,
+            ..self.new_record(id, number)
+        };
+        let task = self.remember(record);
+        if !known {
+            let reason = "it depends on a task or an object that was released".into();
+            self.fail(now, task, Failure::Refused(reason), actions);
+        } else if depth > MAX_DEPTH {
+            let failure = Failure::NestedTooDeep { limit: u32::from(MAX_DEPTH) };
+            self.fail(now, task, failure, actions);
+        } else if let Some(failure) = self.refusal(now, definition) {
+            self.fail(now, task, failure, actions);
+        } else {
+            self.start(now, task, actions);
+        }
+    }
+
+    fn on_object_put(
+        &mut self,
+        now: Time,
+        id: ClientId,
+        number: Number,
+        value: Value,
+        actions: &mut Vec<Action>,
+    ) {
+        let client = self.clients.get_mut(&id).expect("it was looked up on the way here");
+        let is_allowed = client.submit(inline_bytes(&value));
+        if !is_allowed || !client.numbers.is_next(number) {
+            return self.refuse(id, "an object is out of order or over its allowance", actions);
+        }
+        let record = Task { is_told: true, ..self.new_record(id, number) };
+        let task = self.remember(record);
+        let node = match &value {
+            Value::Stored(stored) => self.nodes.key(stored.object.node),
+            Value::Inline(_) => None,
+        };
+        match (&value, node) {
+            (Value::Stored(stored), Some(key)) => {
+                self.nodes.get_mut(key).objects.insert(stored.object.number, task);
+                self.enter(task, State::Done { value: Some(value) });
+            }
+            (Value::Stored(_), None) => self.fail(now, task, Failure::ObjectLost, actions),
+            (Value::Inline(_), _) => self.enter(task, State::Done { value: Some(value) }),
+        }
+    }
+
+    fn on_cancelled(&mut self, now: Time, id: ClientId, number: Number, actions: &mut Vec<Action>) {
+        if let Some(task) = self.clients[&id].numbers.get(number) {
+            self.cancel(now, task, actions);
+        }
+    }
+
+    /// Cancels what does not run. What waits in the backlog of a node is cancelled once the node
+    /// says that it has not started.
+    fn on_waiting_cancelled(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
+        let tasks: Vec<TaskId> = self.clients[&id].numbers.iter().map(|(_, task)| task).collect();
+        for task in tasks {
+            match self.tasks.get(task.0).map(|task| task.place()) {
+                Some(None) => self.cancel(now, task, actions),
+                Some(Some(place)) if place.room == Room::Backlog => {
+                    self.recall(task, Recall::ToCancel, actions);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn on_released(&mut self, id: ClientId, number: Number, actions: &mut Vec<Action>) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(task) = client.numbers.remove(number) else { return };
+        self.task_mut(task).is_held = false;
+        self.drop_unneeded(task, actions);
+    }
+
+    /// Keeps a new task or object under its number.
+    fn remember(&mut self, record: Task) -> TaskId {
+        let (client, number) = (record.client, record.number);
+        let task = TaskId(self.tasks.insert(record));
+        self.count(task, 1);
+        let client = self.clients.get_mut(&client).expect("a record is made for a client");
+        client.numbers.insert(number, task);
+        task
+    }
+
+    fn new_record(&mut self, client: ClientId, number: Number) -> Task {
+        self.submissions += 1;
+        Task {
+            client,
+            number,
+            definition: None,
+            arguments: Bytes::new(),
+            dependencies: Box::default(),
+            dependents: Vec::new(),
+            state: State::Waiting { missing: 0 },
+            claim: Claim::Nothing,
+            users: 0,
+            heirs: 0,
+            age: self.submissions,
+            attempt: Attempt(0),
+            failures: 0,
+            priority: 0,
+            depth: 0,
+            lineage: 0,
+            is_held: true,
+            is_told: false,
+            is_repeatable: false,
+        }
+    }
+}
+
+/// How many bytes of it the scheduler keeps.
+pub(super) fn inline_bytes(value: &Value) -> usize {
+    match value {
+        Value::Inline(bytes) => bytes.len(),
+        Value::Stored(_) => 0,
+    }
+}
+
+/// The ending of what was cancelled itself.
+pub(super) const CANCELLED: Ending = Ending::Cancelled { cause: None };

@@ -1,0 +1,256 @@
+//! How a task starts to wait, becomes ready and ends, and what that means for those around it.
+
+use core::cmp::Reverse;
+
+use crate::id::TaskId;
+use crate::message::{Cause, Ending, Failure, SchedulerToClient, Value};
+use crate::scheduler::client::CANCELLED;
+use crate::scheduler::ready::{Entry, Rank};
+use crate::scheduler::shape::ShapeId;
+use crate::scheduler::task::{Claim, Room, State, Task};
+use crate::scheduler::{Action, Scheduler};
+use crate::time::Time;
+
+/// How a dependency stands.
+enum Dependency {
+    Here,
+    Pending,
+    Bad,
+}
+
+impl Scheduler {
+    /// A new task: it claims its dependencies and waits for them.
+    pub(super) fn start(&mut self, now: Time, task: TaskId, actions: &mut Vec<Action>) {
+        self.claim(task, Claim::Values, actions);
+        self.await_dependencies(now, task, actions);
+    }
+
+    /// Makes a task ready, or lets it wait for what is missing, or end as what it depends on did.
+    pub(super) fn await_dependencies(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        actions: &mut Vec<Action>,
+    ) {
+        let dependencies = core::mem::take(&mut self.task_mut(task).dependencies);
+        let mut missing = 0;
+        let mut bad = None;
+        for &dependency in &dependencies {
+            match self.look_at(now, dependency, actions) {
+                Dependency::Here => {}
+                Dependency::Pending => missing += self.wait_for(task, dependency),
+                Dependency::Bad => bad = bad.or(Some(dependency)),
+            }
+        }
+        self.task_mut(task).dependencies = dependencies;
+        match (bad, missing) {
+            (Some(bad), _) => self.end_like(now, task, bad, actions),
+            (None, 0) => self.make_ready(task),
+            (None, missing) => self.enter(task, State::Waiting { missing }),
+        }
+    }
+
+    /// Lets `task` be told when `dependency` ends, and counts that as one.
+    pub(super) fn wait_for(&mut self, task: TaskId, dependency: TaskId) -> u32 {
+        self.task_mut(dependency).dependents.push(task);
+        let priority = self.task(task).priority;
+        self.raise(dependency, priority);
+        1
+    }
+
+    /// Ends a task as what it depends on ended, which has no value.
+    pub(super) fn end_like(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        dependency: TaskId,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(ending) = self.bequest(dependency) {
+            self.end(now, task, ending, actions);
+        }
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        failure: Failure,
+        actions: &mut Vec<Action>,
+    ) {
+        let ending = Ending::Failed { failure: Box::new(failure), cause: None };
+        self.end(now, task, ending, actions);
+    }
+
+    /// Cancels a task, wherever it is, if it has not ended.
+    pub(super) fn cancel(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+        if self.tasks.get(id.0).is_some() {
+            self.cancel_on_node(id, actions);
+            self.end(now, id, CANCELLED, actions);
+        }
+    }
+
+    /// Ends a task that has not ended, and with it what depends on it if it has no value.
+    pub(super) fn end(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        ending: Ending,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut endings = vec![(task, ending)];
+        while let Some((task, ending)) = endings.pop() {
+            if self.tasks.get(task.0).is_none_or(Task::is_ended) {
+                continue;
+            }
+            self.leave_node(now, task, actions);
+            self.tell_ending(task, &ending, actions);
+            self.enter(task, State::from(ending));
+            self.deaths.remove(&task);
+            let dependents = core::mem::take(&mut self.task_mut(task).dependents);
+            match self.bequest(task) {
+                None => dependents.into_iter().for_each(|one| self.on_dependency_done(one)),
+                Some(ending) => {
+                    endings.extend(dependents.into_iter().rev().map(|one| (one, ending.clone())));
+                }
+            }
+            self.keep_what_is_needed(task, actions);
+        }
+    }
+
+    /// Puts a task that waits for nothing but room among those that do.
+    pub(super) fn make_ready(&mut self, id: TaskId) {
+        self.enter(id, State::Ready);
+        let task = self.task(id);
+        let Some((rank, shape)) = self.standing(task) else { return };
+        let entry = Entry { age: task.age, task: id };
+        let root = self.clients[&task.client].root;
+        self.change_root(root, |client| client.ready.push(rank, shape, entry));
+    }
+
+    /// Changes the state of a task, and the counts with it. Whoever takes it off a node or puts it
+    /// on one does the rest.
+    pub(super) fn enter(&mut self, id: TaskId, state: State) {
+        self.count(id, -1);
+        let former = core::mem::replace(&mut self.task_mut(id).state, state);
+        self.count(id, 1);
+        if matches!(former, State::Ready) {
+            let root = self.clients[&self.task(id).client].root;
+            self.change_root(root, |client| client.ready.forget_one());
+        }
+    }
+
+    /// Counts a task in or out, under its state.
+    pub(super) fn count(&mut self, id: TaskId, change: i64) {
+        let task = self.tasks.get(id.0).expect("only remembered tasks are counted");
+        if task.is_put() {
+            return;
+        }
+        let root = self.clients[&task.client].root;
+        let client = self.clients.get_mut(&root).expect("a root outlives what is nested in it");
+        for counts in [&mut self.counts, &mut client.counts] {
+            let counter = match &task.state {
+                State::Waiting { .. } | State::Retrying => &mut counts.waiting,
+                State::Ready => &mut counts.ready,
+                State::Assigned(place) => match place.room {
+                    Room::Backlog => &mut counts.assigned,
+                    _ => &mut counts.running,
+                },
+                State::Done { .. } => &mut counts.done,
+                State::Failed { .. } => &mut counts.failed,
+                State::Cancelled { .. } => &mut counts.cancelled,
+            };
+            *counter = counter.saturating_add_signed(change);
+        }
+    }
+
+    /// Under what a ready task waits for room; none for an object.
+    pub(super) fn standing(&self, task: &Task) -> Option<(Rank, ShapeId)> {
+        let shape = self.definition(task.definition?).shape?;
+        Some(((Reverse(task.priority), Reverse(task.depth)), shape))
+    }
+
+    fn look_at(&mut self, now: Time, dependency: TaskId, actions: &mut Vec<Action>) -> Dependency {
+        if matches!(self.task(dependency).state, State::Done { value: None }) {
+            self.compute_again(now, dependency, actions);
+        }
+        match self.task(dependency).state {
+            State::Done { .. } => Dependency::Here,
+            State::Failed { .. } | State::Cancelled { .. } => Dependency::Bad,
+            _ => Dependency::Pending,
+        }
+    }
+
+    fn on_dependency_done(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(id.0) else { return };
+        let State::Waiting { missing } = &mut task.state else { return };
+        *missing = missing.saturating_sub(1);
+        if *missing == 0 {
+            self.make_ready(id);
+        }
+    }
+
+    /// How what depends on this task ends, if that has no value.
+    fn bequest(&self, id: TaskId) -> Option<Ending> {
+        let task = self.task(id);
+        let name = task.definition.map(|id| self.definition(id).definition.name.clone());
+        let own = Cause { number: task.number, name: name.unwrap_or_default() };
+        match task.ending()? {
+            Ending::Done(_) => None,
+            Ending::Failed { failure, cause } => {
+                Some(Ending::Failed { failure, cause: cause.or(Some(own)) })
+            }
+            Ending::Cancelled { cause } => Some(Ending::Cancelled { cause: cause.or(Some(own)) }),
+        }
+    }
+
+    /// Gives a task and all that it waits for at least this priority.
+    fn raise(&mut self, task: TaskId, priority: i32) {
+        let mut raised = vec![task];
+        while let Some(id) = raised.pop() {
+            let task = self.task_mut(id);
+            if task.priority >= priority || task.is_ended() {
+                continue;
+            }
+            task.priority = priority;
+            raised.extend_from_slice(&task.dependencies);
+            if matches!(task.state, State::Ready) {
+                self.make_ready(id);
+            }
+        }
+    }
+
+    fn tell_ending(&mut self, id: TaskId, ending: &Ending, actions: &mut Vec<Action>) {
+        let task = self.task_mut(id);
+        let (client, number) = (task.client, task.number);
+        let was_told = core::mem::replace(&mut task.is_told, true);
+        let ending = ending.clone();
+        let message = match (was_told, task.is_held) {
+            (false, _) => SchedulerToClient::Ended { number, ending },
+            (true, true) => SchedulerToClient::Restored { number, ending },
+            (true, false) => return,
+        };
+        let arguments = if was_told { 0 } else { task.arguments.len() as u64 };
+        self.tell(client, message, actions);
+        self.settle(client, u64::from(!was_told), arguments, actions);
+    }
+
+    /// After its end, a task keeps of its dependencies and arguments what it would take to compute
+    /// its value again, and is forgotten if nobody needs it.
+    fn keep_what_is_needed(&mut self, id: TaskId, actions: &mut Vec<Action>) {
+        let task = self.task(id);
+        let is_stored = matches!(task.value(), Some(Value::Stored(_)));
+        let lineage = self.lineage(task);
+        let is_repeatable = is_stored && !task.is_put() && lineage.is_some();
+        let task = self.task_mut(id);
+        task.is_repeatable = is_repeatable;
+        if is_repeatable {
+            task.lineage = lineage.unwrap_or_default();
+            self.claim(id, Claim::Heritage, actions);
+        } else {
+            task.arguments.clear();
+            self.claim(id, Claim::Nothing, actions);
+        }
+        self.drop_unneeded(id, actions);
+    }
+}

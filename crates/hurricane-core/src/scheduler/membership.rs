@@ -1,0 +1,125 @@
+//! Nodes that join, leave and are lost, and what no node could ever run.
+
+use core::time::Duration;
+
+use crate::id::{DefinitionId, NodeId, TaskId};
+use crate::message::{Failure, SchedulerToNode};
+use crate::resources::Resources;
+use crate::scheduler::node::Node;
+use crate::scheduler::task::{Recall, State};
+use crate::scheduler::{Action, Scheduler};
+use crate::time::Time;
+
+/// How many nodes a cluster may have.
+const MAX_NODES: usize = 20_000;
+
+/// For how long a node that left is expected back.
+const EXPECTED_BACK: Duration = Duration::from_secs(3_600);
+
+/// How many nodes that left are remembered: beyond that, the oldest is not expected back.
+const MAX_LEFT: usize = 1_000;
+
+impl Scheduler {
+    pub(super) fn on_node_joined(
+        &mut self,
+        id: NodeId,
+        name: Box<str>,
+        resources: Resources,
+        actions: &mut Vec<Action>,
+    ) {
+        let reason = if !resources.is_within_limits() {
+            "it claims too many kinds of resources"
+        } else if self.nodes.len() >= MAX_NODES {
+            "the cluster has as many nodes as it can have"
+        } else if self.nodes.key(id).is_some() {
+            return;
+        } else {
+            self.nodes.insert(Node::new(id, name, resources));
+            return;
+        };
+        actions.push(Action::RefuseNode { node: id, reason });
+    }
+
+    pub(super) fn on_node_lost(&mut self, now: Time, id: NodeId, actions: &mut Vec<Action>) {
+        let Some(key) = self.nodes.key(id) else { return };
+        let tasks = self.nodes.get(key).tasks.clone();
+        let to_cancel: Vec<TaskId> =
+            tasks.iter().copied().filter(|task| self.is_recalled_to_cancel(*task)).collect();
+        for &task in &tasks {
+            self.leave_node(now, task, actions);
+        }
+        self.reservations.remove(&key);
+        let Some(node) = self.nodes.remove(key) else { return };
+        self.left.push_back((now, node.resources));
+        if self.left.len() > MAX_LEFT {
+            self.left.pop_front();
+        }
+        let lost: Vec<TaskId> = node.objects.values().copied().collect();
+        self.on_values_lost(now, &lost, actions);
+        for task in to_cancel {
+            self.cancel(now, task, actions);
+        }
+        for task in tasks {
+            if self.tasks.get(task.0).is_some_and(|task| matches!(task.state, State::Retrying)) {
+                self.await_dependencies(now, task, actions);
+            }
+        }
+    }
+
+    /// Ends the membership of a node that broke the protocol.
+    pub(super) fn refuse_node(
+        &mut self,
+        now: Time,
+        id: NodeId,
+        reason: &'static str,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::RefuseNode { node: id, reason });
+        self.on_node_lost(now, id, actions);
+    }
+
+    pub(super) fn on_retry_due(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+        if self.tasks.get(id.0).is_some_and(|task| matches!(task.state, State::Retrying)) {
+            self.await_dependencies(now, id, actions);
+        }
+    }
+
+    /// Why tasks of this definition are refused at once, if they are.
+    pub(super) fn refusal(&self, now: Time, id: DefinitionId) -> Option<Failure> {
+        if let Some(error) = &self.setup_error {
+            return Some(Failure::SetupFailed(error.clone()));
+        }
+        let entry = self.definition(id);
+        let Some(shape) = entry.shape else {
+            let reason = "too many different amounts of resources are asked for at once";
+            return Some(Failure::Refused(reason.into()));
+        };
+        let has_node = !self.nodes.shapes.get(shape).order.is_empty();
+        if has_node { None } else { self.infeasibility(now, &entry.definition.resources) }
+    }
+
+    /// Why nothing that asks for this will ever run, if so: nodes are there, and none of them, nor
+    /// any that is expected back, has that much.
+    pub(super) fn infeasibility(&self, now: Time, asked: &Resources) -> Option<Failure> {
+        let present: Vec<_> = self.nodes.iter().map(|(_, node)| &node.resources).collect();
+        let most = *present.iter().max_by_key(|resources| resources.cpus)?;
+        let is_recent = |time: Time| now.since(time) < EXPECTED_BACK && !self.config.is_one_machine;
+        let expected = self.left.iter().filter(|(time, _)| is_recent(*time));
+        let mut all = present.into_iter().chain(expected.map(|(_, resources)| resources));
+        let is_feasible = all.any(|resources| resources.covers(asked));
+        let failure = Failure::Infeasible { asked: asked.clone(), most: most.clone() };
+        (!is_feasible).then_some(failure)
+    }
+
+    /// Tells the node that has a task to end it, if one has.
+    pub(super) fn cancel_on_node(&mut self, id: TaskId, actions: &mut Vec<Action>) {
+        let Some(place) = self.task(id).place() else { return };
+        let (node, attempt) = (self.nodes.get(place.node).id, self.task(id).attempt);
+        let message = SchedulerToNode::Cancel { task: id, attempt };
+        actions.push(Action::ToNode { node, message });
+    }
+
+    fn is_recalled_to_cancel(&self, id: TaskId) -> bool {
+        self.task(id).place().is_some_and(|place| place.recall == Recall::ToCancel)
+    }
+}

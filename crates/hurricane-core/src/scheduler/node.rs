@@ -1,0 +1,198 @@
+//! The nodes as the scheduler sees them: what is in use there, what waits there, and for each shape
+//! which of them should get its next task.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::{DefinitionId, NodeId, ObjectNumber, TaskId};
+use crate::resources::{PARTS, Resources};
+use crate::scheduler::shape::{ShapeId, Shapes, Standing, Vacancy};
+
+/// A node's index in [`Nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NodeKey(pub(super) u32);
+
+/// One node.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) name: Box<str>,
+    pub(super) resources: Resources,
+    pub(super) used: Resources,
+    /// The tasks that are here, in no order: each knows its index.
+    pub(super) tasks: Vec<TaskId>,
+    /// Those that wait here for room, in their order; some are here no more.
+    pub(super) backlog: VecDeque<TaskId>,
+    pub(super) backlog_length: u64,
+    pub(super) backlog_us: u64,
+    /// How many of them it was asked to give back.
+    pub(super) recalled: u64,
+    pub(super) finished: u64,
+    /// The definitions it was told.
+    pub(super) definitions: BTreeSet<DefinitionId>,
+    /// The objects it holds, by the task each is the value of.
+    pub(super) objects: BTreeMap<ObjectNumber, TaskId>,
+    /// The task for which it drains.
+    pub(super) reserved_for: Option<TaskId>,
+    /// Its standing by shape.
+    standings: Vec<Option<Standing>>,
+}
+
+impl Node {
+    pub(super) fn new(id: NodeId, name: Box<str>, resources: Resources) -> Self {
+        Self {
+            id,
+            name,
+            resources,
+            used: Resources::default(),
+            tasks: Vec::new(),
+            backlog: VecDeque::new(),
+            backlog_length: 0,
+            backlog_us: 0,
+            recalled: 0,
+            finished: 0,
+            definitions: BTreeSet::new(),
+            objects: BTreeMap::new(),
+            reserved_for: None,
+            standings: Vec::new(),
+        }
+    }
+
+    /// Whether `request` fits into what is free now.
+    pub(super) fn has_room(&self, request: &Resources) -> bool {
+        self.resources.without(&self.used).covers(request)
+    }
+
+    /// How many default tasks run here at a time.
+    pub(super) fn slots(&self) -> u64 {
+        (self.resources.cpus.0 / PARTS).max(1)
+    }
+
+    /// How well it can take a task that asks for `request`, if it ever can.
+    fn standing(&self, request: &Resources) -> Option<Standing> {
+        if self.reserved_for.is_some() || !self.resources.covers(request) {
+            return None;
+        }
+        if self.has_room(request) {
+            let load = self.used.cpus.0.saturating_mul(PARTS) / self.resources.cpus.0.max(1);
+            return Some(Standing { vacancy: Vacancy::Room, load });
+        }
+        let load = self.backlog_us / self.slots();
+        Some(Standing { vacancy: Vacancy::Backlog, load })
+    }
+}
+
+/// All nodes and the shapes of what they run.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    nodes: Vec<Option<Node>>,
+    by_id: BTreeMap<NodeId, NodeKey>,
+    vacant: Vec<NodeKey>,
+    pub(super) shapes: Shapes,
+}
+
+impl Nodes {
+    /// Adds a node whose id is new.
+    pub(super) fn insert(&mut self, node: Node) -> NodeKey {
+        let id = node.id;
+        let key = self.vacant.pop().unwrap_or_else(|| {
+            NodeKey(u32::try_from(self.nodes.len()).expect("nodes are limited far below"))
+        });
+        match self.nodes.get_mut(key.0 as usize) {
+            Some(vacant) => *vacant = Some(node),
+            None => self.nodes.push(Some(node)),
+        }
+        self.by_id.insert(id, key);
+        self.enter_standings(key);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: NodeKey) -> Option<Node> {
+        let node = self.nodes.get_mut(key.0 as usize)?.take()?;
+        for (index, standing) in (0..).zip(&node.standings) {
+            if let Some(standing) = standing {
+                self.shapes.get_mut(ShapeId(index)).order.remove(&(*standing, key));
+            }
+        }
+        self.by_id.remove(&node.id);
+        self.vacant.push(key);
+        Some(node)
+    }
+
+    pub(super) fn key(&self, id: NodeId) -> Option<NodeKey> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn get(&self, key: NodeKey) -> &Node {
+        self.nodes[key.0 as usize].as_ref().expect("a key is dropped with its node")
+    }
+
+    /// For changes that leave its standings as they are; else see [`Self::update`].
+    pub(super) fn get_mut(&mut self, key: NodeKey) -> &mut Node {
+        self.nodes[key.0 as usize].as_mut().expect("a key is dropped with its node")
+    }
+
+    /// Changes a node, and its standings with it.
+    pub(super) fn update(&mut self, key: NodeKey, change: impl FnOnce(&mut Node)) {
+        change(self.get_mut(key));
+        self.enter_standings(key);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// All nodes, in the order of their ids.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeKey, &Node)> {
+        self.by_id.values().map(|&key| (key, self.get(key)))
+    }
+
+    /// Claims the shape of a new definition; none if there are too many shapes.
+    pub(super) fn claim_shape(&mut self, request: &Resources) -> Option<ShapeId> {
+        let (shape, is_new) = self.shapes.claim(request)?;
+        if is_new {
+            let keys: Vec<NodeKey> = self.by_id.values().copied().collect();
+            keys.into_iter().for_each(|key| self.enter_standing(key, shape));
+        }
+        Some(shape)
+    }
+
+    /// A definition of this shape is gone.
+    pub(super) fn release_shape(&mut self, shape: ShapeId) {
+        if !self.shapes.release(shape) {
+            return;
+        }
+        for node in self.nodes.iter_mut().flatten() {
+            if let Some(standing) = node.standings.get_mut(shape.0 as usize) {
+                *standing = None;
+            }
+        }
+    }
+
+    fn enter_standings(&mut self, key: NodeKey) {
+        for index in 0..self.shapes.bound() {
+            if self.shapes.is_live(ShapeId(index)) {
+                self.enter_standing(key, ShapeId(index));
+            }
+        }
+    }
+
+    fn enter_standing(&mut self, key: NodeKey, shape: ShapeId) {
+        let node = self.nodes[key.0 as usize].as_mut().expect("a key is dropped with its node");
+        let entry = self.shapes.get_mut(shape);
+        let index = shape.0 as usize;
+        if node.standings.len() <= index {
+            node.standings.resize(index + 1, None);
+        }
+        let standing = node.standing(&entry.request);
+        let former = core::mem::replace(&mut node.standings[index], standing);
+        if former == standing {
+            return;
+        }
+        if let Some(former) = former {
+            entry.order.remove(&(former, key));
+        }
+        if let Some(standing) = standing {
+            entry.order.insert((standing, key));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Values and how long they live: while the client may name them or an unfinished task needs them.
+//! What was stored on a lost node is computed again by the task that made it, for which that task
+//! and what it depended on are remembered, without their values.
+
+use crate::id::TaskId;
+use crate::message::{Ending, Failure, SchedulerToNode, Value};
+use crate::scheduler::client::inline_bytes;
+use crate::scheduler::task::{Claim, State, Task};
+use crate::scheduler::{Action, Scheduler};
+use crate::time::Time;
+
+/// How many tasks in a row would be run again for one lost value. What has a longer history cannot
+/// be computed again: remembering all of it would let a loop that feeds itself grow without end.
+const MAX_LINEAGE: u16 = 1_000;
+
+impl Scheduler {
+    /// Changes what a task claims of its dependencies.
+    pub(super) fn claim(&mut self, id: TaskId, claim: Claim, actions: &mut Vec<Action>) {
+        let former = core::mem::replace(&mut self.task_mut(id).claim, claim);
+        let dependencies = match claim {
+            Claim::Nothing => core::mem::take(&mut self.task_mut(id).dependencies),
+            _ => self.task(id).dependencies.clone(),
+        };
+        for &dependency in &dependencies {
+            let dependency = self.task_mut(dependency);
+            *dependency.claims(claim) += u32::from(claim != Claim::Nothing);
+            *dependency.claims(former) -= u32::from(former != Claim::Nothing);
+        }
+        for &dependency in &dependencies {
+            self.drop_unneeded(dependency, actions);
+        }
+    }
+
+    /// Forgets an ended task that nobody needs, or its value alone, and then what only it needed.
+    pub(super) fn drop_unneeded(&mut self, id: TaskId, actions: &mut Vec<Action>) {
+        let mut suspects = vec![id];
+        while let Some(id) = suspects.pop() {
+            let Some(task) = self.tasks.get(id.0) else { continue };
+            if task.is_held || task.users > 0 || !task.is_ended() {
+                continue;
+            }
+            if task.heirs == 0 {
+                suspects.extend(self.forget(id, actions));
+            } else if task.is_repeatable {
+                self.discard_value(id, actions);
+            }
+        }
+    }
+
+    /// How many tasks would have to run one after the other to compute its value again, if it is
+    /// not too many.
+    pub(super) fn lineage(&self, task: &Task) -> Option<u16> {
+        let dependencies = task.dependencies.iter().map(|id| self.task(*id).lineage);
+        let lineage = dependencies.max().unwrap_or(0) + 1;
+        (lineage <= MAX_LINEAGE).then_some(lineage)
+    }
+
+    /// Runs a task again whose value is not there any more, or fails it if that cannot be done.
+    pub(super) fn compute_again(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+        if self.task(id).is_repeatable {
+            self.enter(id, State::Retrying);
+            self.claim(id, Claim::Values, actions);
+            self.await_dependencies(now, id, actions);
+            return;
+        }
+        // Entered first, so that the task counts as not ended and can end another way.
+        self.enter(id, State::Retrying);
+        let ending = Ending::Failed { failure: Box::new(Failure::ObjectLost), cause: None };
+        self.end(now, id, ending, actions);
+    }
+
+    /// The values of these tasks were lost with their node.
+    pub(super) fn on_values_lost(&mut self, now: Time, lost: &[TaskId], actions: &mut Vec<Action>) {
+        for &id in lost {
+            self.enter(id, State::Done { value: None });
+        }
+        let bereft = self.waiting_for_values(lost);
+        for &id in lost {
+            let task = self.tasks.get(id.0);
+            let is_gone =
+                task.is_some_and(|task| matches!(task.state, State::Done { value: None }));
+            if is_gone && task.is_some_and(|task| task.is_held || task.users > 0) {
+                self.compute_again(now, id, actions);
+            }
+        }
+        for (task, dependency) in bereft {
+            self.on_dependency_lost(now, task, dependency, actions);
+        }
+    }
+
+    /// Unfinished tasks off the nodes, with those of `lost` that each had been given to start with.
+    fn waiting_for_values(&self, lost: &[TaskId]) -> Vec<(TaskId, TaskId)> {
+        if lost.is_empty() {
+            return Vec::new();
+        }
+        let lost: std::collections::BTreeSet<TaskId> = lost.iter().copied().collect();
+        let waiting = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.state, State::Waiting { .. } | State::Ready));
+        let pairs = waiting.flat_map(|(key, task)| {
+            let missing = task.dependencies.iter().filter(|one| lost.contains(one));
+            missing.map(move |one| (TaskId(key), *one))
+        });
+        pairs.collect()
+    }
+
+    fn on_dependency_lost(
+        &mut self,
+        now: Time,
+        id: TaskId,
+        dependency: TaskId,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(task) = self.tasks.get(id.0) else { return };
+        match (&task.state, &self.task(dependency).state) {
+            (State::Waiting { .. } | State::Ready, State::Failed { .. }) => {
+                self.end_like(now, id, dependency, actions);
+            }
+            (State::Ready, _) => {
+                self.wait_for(id, dependency);
+                self.enter(id, State::Waiting { missing: 1 });
+            }
+            (&State::Waiting { missing }, _) => {
+                self.wait_for(id, dependency);
+                self.enter(id, State::Waiting { missing: missing + 1 });
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets a task for good; returns what it depended on.
+    fn forget(&mut self, id: TaskId, actions: &mut Vec<Action>) -> Box<[TaskId]> {
+        let value_bytes = self.task(id).value().map_or(0, inline_bytes) as u64;
+        self.discard_value(id, actions);
+        let task = self.tasks.remove(id.0).expect("it was looked up before");
+        for &dependency in &task.dependencies {
+            let dependency = self.task_mut(dependency);
+            *dependency.claims(task.claim) -= u32::from(task.claim != Claim::Nothing);
+        }
+        match task.definition {
+            Some(definition) => self.leave_definition(definition, actions),
+            None => self.settle(task.client, 1, value_bytes, actions),
+        }
+        task.dependencies
+    }
+
+    /// Lets go of a task's value, wherever it is.
+    fn discard_value(&mut self, id: TaskId, actions: &mut Vec<Action>) {
+        let task = self.task_mut(id);
+        let State::Done { value } = &mut task.state else { return };
+        let Some(value) = value.take() else { return };
+        let Value::Stored(stored) = value else { return };
+        let Some(key) = self.nodes.key(stored.object.node) else { return };
+        self.nodes.get_mut(key).objects.remove(&stored.object.number);
+        let message = SchedulerToNode::Drop { objects: vec![stored.object.number] };
+        actions.push(Action::ToNode { node: stored.object.node, message });
+    }
+}
+
+impl Task {
+    /// The counter of those that claim this of it.
+    fn claims(&mut self, claim: Claim) -> &mut u32 {
+        match claim {
+            Claim::Values => &mut self.users,
+            Claim::Heritage | Claim::Nothing => &mut self.heirs,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Shapes: the different amounts of resources that live definitions ask for. There are few, so each
+//! keeps the nodes in the order in which they should get its next task.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::resources::Resources;
+use crate::scheduler::node::NodeKey;
+
+/// How many different requests may be alive at once. Each change of a node is entered for each.
+pub(super) const MAX_SHAPES: usize = 256;
+
+/// A shape's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ShapeId(pub(super) u32);
+
+/// How well a node can take a task of a shape: smaller is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Standing {
+    pub(super) vacancy: Vacancy,
+    /// The share of its cpus in use, or the time its backlog takes per slot in microseconds.
+    pub(super) load: u64,
+}
+
+/// Whether a node has room for a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Vacancy {
+    /// Now.
+    Room,
+    /// Once something that runs there has ended.
+    Backlog,
+}
+
+/// One shape.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) request: Resources,
+    /// The nodes that can take it, best first.
+    pub(super) order: BTreeSet<(Standing, NodeKey)>,
+    /// How many live definitions have it.
+    definitions: u32,
+}
+
+/// All shapes.
+#[derive(Debug, Default)]
+pub(super) struct Shapes {
+    shapes: Vec<Shape>,
+    by_request: BTreeMap<Resources, ShapeId>,
+    vacant: Vec<ShapeId>,
+}
+
+impl Shapes {
+    /// The shape of a new definition, and whether it is new; none if there are too many.
+    pub(super) fn claim(&mut self, request: &Resources) -> Option<(ShapeId, bool)> {
+        if let Some(&id) = self.by_request.get(request) {
+            self.shapes[id.0 as usize].definitions += 1;
+            return Some((id, false));
+        }
+        if self.by_request.len() >= MAX_SHAPES {
+            return None;
+        }
+        let shape = Shape { request: request.clone(), order: BTreeSet::new(), definitions: 1 };
+        let id = self
+            .vacant
+            .pop()
+            .unwrap_or_else(|| ShapeId(u32::try_from(self.shapes.len()).expect("shapes are few")));
+        match self.shapes.get_mut(id.0 as usize) {
+            Some(vacant) => *vacant = shape,
+            None => self.shapes.push(shape),
+        }
+        self.by_request.insert(request.clone(), id);
+        Some((id, true))
+    }
+
+    /// A definition of this shape is gone. Returns whether the shape went with it.
+    pub(super) fn release(&mut self, id: ShapeId) -> bool {
+        let shape = &mut self.shapes[id.0 as usize];
+        shape.definitions -= 1;
+        if shape.definitions > 0 {
+            return false;
+        }
+        shape.order.clear();
+        self.by_request.remove(&shape.request);
+        self.vacant.push(id);
+        true
+    }
+
+    pub(super) fn get(&self, id: ShapeId) -> &Shape {
+        &self.shapes[id.0 as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, id: ShapeId) -> &mut Shape {
+        &mut self.shapes[id.0 as usize]
+    }
+
+    /// One more than the largest index.
+    pub(super) fn bound(&self) -> u32 {
+        u32::try_from(self.shapes.len()).expect("shapes are few")
+    }
+
+    pub(super) fn is_live(&self, id: ShapeId) -> bool {
+        self.shapes[id.0 as usize].definitions > 0
+    }
+}
