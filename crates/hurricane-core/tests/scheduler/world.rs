@@ -1,0 +1,280 @@
+//! A scheduler, and short words for what happens to it.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hurricane_core::Scheduler;
+use hurricane_core::id::{
+    Attempt, ClientId, DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber, TaskId,
+};
+use hurricane_core::message::{
+    ClientToScheduler, Death, Definition, Ending, Failure, NodeToScheduler, SchedulerToClient,
+    SchedulerToNode, Stored, Value,
+};
+use hurricane_core::resources::Resources;
+use hurricane_core::scheduler::{Action, Config, Event};
+use hurricane_core::time::Time;
+
+/// The definition that asks for one cpu and nothing else.
+pub const PLAIN: u32 = 1;
+
+pub struct World {
+    pub scheduler: Scheduler,
+    now: Time,
+    /// The last attempt of each task that was assigned, by its number, and where.
+    assigned: BTreeMap<u64, (NodeId, TaskId, Attempt)>,
+    definitions: u32,
+}
+
+/// A definition like [`PLAIN`], to be changed.
+pub fn plain() -> Definition {
+    Definition {
+        function: Bytes::from_static(b"function"),
+        name: "work".into(),
+        resources: Resources::cpus(1),
+        retries: 0,
+        timeout: None,
+        priority: 0,
+    }
+}
+
+impl World {
+    /// Client 1 with the definition [`PLAIN`], and nodes 1, 2, … with so many cpus.
+    pub fn new(cpus: &[u64]) -> Self {
+        Self::with_config(Config { is_one_machine: false }, cpus)
+    }
+
+    pub fn with_config(config: Config, cpus: &[u64]) -> Self {
+        let scheduler = Scheduler::new(config);
+        let assigned = BTreeMap::new();
+        let mut world = Self { scheduler, now: Time(0), assigned, definitions: 0 };
+        world.join_client(1);
+        for (&cpus, node) in cpus.iter().zip(1..) {
+            world.join_node(node, Resources::cpus(cpus));
+        }
+        world.define(plain());
+        world
+    }
+
+    pub fn join_client(&mut self, client: u64) {
+        self.handle(Event::ClientJoined { client: ClientId(client) });
+    }
+
+    pub fn join_node(&mut self, node: u64, resources: Resources) -> Vec<String> {
+        let name = format!("node-{node}").into();
+        self.handle(Event::NodeJoined { node: NodeId(node), name, resources })
+    }
+
+    pub fn lose_node(&mut self, node: u64) -> Vec<String> {
+        self.handle(Event::NodeLost { node: NodeId(node) })
+    }
+
+    /// Defines for client 1; returns the definition's number.
+    pub fn define(&mut self, definition: Definition) -> u32 {
+        self.definitions += 1;
+        let number = DefinitionNumber(self.definitions);
+        self.say(1, ClientToScheduler::Define { number, definition });
+        self.definitions
+    }
+
+    pub fn submit(&mut self, number: u64, dependencies: &[u64]) -> Vec<String> {
+        self.submit_as(PLAIN, number, dependencies)
+    }
+
+    pub fn submit_as(&mut self, definition: u32, number: u64, dependencies: &[u64]) -> Vec<String> {
+        self.say(1, submission(definition, number, dependencies))
+    }
+
+    /// Lets a client speak.
+    pub fn say(&mut self, client: u64, message: ClientToScheduler) -> Vec<String> {
+        self.handle(Event::FromClient { client: ClientId(client), message })
+    }
+
+    pub fn cancel(&mut self, number: u64) -> Vec<String> {
+        self.say(1, ClientToScheduler::Cancel { number: Number(number) })
+    }
+
+    pub fn release(&mut self, number: u64) -> Vec<String> {
+        self.say(1, ClientToScheduler::Release { numbers: vec![Number(number)] })
+    }
+
+    /// Lets the node that has a task say something of its last attempt.
+    pub fn report(
+        &mut self,
+        number: u64,
+        message: impl FnOnce(TaskId, Attempt) -> NodeToScheduler,
+    ) -> Vec<String> {
+        let (node, task, attempt) = self.assigned[&number];
+        self.handle(Event::FromNode { node, message: message(task, attempt) })
+    }
+
+    /// The task returns after a second: too long for others to wait behind it on its node.
+    pub fn finish(&mut self, number: u64) -> Vec<String> {
+        self.finish_after(number, Duration::from_secs(1))
+    }
+
+    /// The task returns after so long.
+    pub fn finish_after(&mut self, number: u64, ran: Duration) -> Vec<String> {
+        let value = Value::Inline(Bytes::from(format!("value {number}")));
+        self.report(number, |task, attempt| NodeToScheduler::Finished { task, attempt, value, ran })
+    }
+
+    /// The task returns something large, kept on its node as the object of this number.
+    pub fn finish_stored(&mut self, number: u64, object: u64) -> Vec<String> {
+        let value = stored(self.assigned[&number].0.0, object);
+        let ran = Duration::from_secs(1);
+        self.report(number, |task, attempt| NodeToScheduler::Finished { task, attempt, value, ran })
+    }
+
+    /// The task raises.
+    pub fn raise(&mut self, number: u64) -> Vec<String> {
+        let failure = Failure::Raised(Bytes::from_static(b"error"));
+        let ran = Duration::from_secs(1);
+        self.report(number, |task, attempt| NodeToScheduler::Failed { task, attempt, failure, ran })
+    }
+
+    /// The worker dies under the task.
+    pub fn die(&mut self, number: u64) -> Vec<String> {
+        let death = Death::default();
+        self.report(number, |task, attempt| NodeToScheduler::Died { task, attempt, death })
+    }
+
+    /// Time passes, and every deadline on the way is kept.
+    pub fn pass(&mut self, duration: Duration) -> Vec<String> {
+        let end = self.now + duration;
+        let mut lines = Vec::new();
+        while let Some(deadline) = self.scheduler.deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            lines.extend(self.handle(Event::Tick));
+            let next = self.scheduler.deadline();
+            assert!(next.is_none_or(|next| next > self.now), "a deadline that was kept is over");
+        }
+        self.now = end;
+        lines
+    }
+
+    pub fn handle(&mut self, event: Event) -> Vec<String> {
+        let mut actions = Vec::new();
+        self.scheduler.handle(self.now, event, &mut actions);
+        self.scheduler.sanity_check();
+        actions.into_iter().filter_map(|action| self.line(action)).collect()
+    }
+
+    /// Where a task was last assigned.
+    pub fn node_of(&self, number: u64) -> u64 {
+        self.assigned[&number].0.0
+    }
+
+    fn line(&mut self, action: Action) -> Option<String> {
+        match action {
+            Action::ToClient { client, message } => {
+                Some(format!("client {client}: {}", client_line(&message)?))
+            }
+            Action::ToNode { node, message } => {
+                Some(format!("node {node}: {}", self.node_line(node, message)?))
+            }
+            Action::RefuseClient { client, reason } => {
+                Some(format!("client {client} refused: {reason}"))
+            }
+            Action::RefuseNode { node, reason } => Some(format!("node {node} refused: {reason}")),
+        }
+    }
+
+    fn node_line(&mut self, node: NodeId, message: SchedulerToNode) -> Option<String> {
+        Some(match message {
+            SchedulerToNode::Define { .. } | SchedulerToNode::Forget { .. } => return None,
+            SchedulerToNode::Assign { task, attempt, arguments, inputs, .. } => {
+                let number = String::from_utf8_lossy(&arguments).into_owned();
+                let key = number.parse().expect("arguments hold the task's number");
+                self.assigned.insert(key, (node, task, attempt));
+                let inputs: Vec<String> = inputs.iter().map(value_text).collect();
+                let with = if inputs.is_empty() { "" } else { " with " };
+                format!("run {number}#{attempt}{with}{}", inputs.join(", "))
+            }
+            SchedulerToNode::TakeBack { task, attempt } => {
+                format!("take back {}#{attempt}", self.number_of(task))
+            }
+            SchedulerToNode::Cancel { task, attempt } => {
+                format!("cancel {}#{attempt}", self.number_of(task))
+            }
+            SchedulerToNode::Drop { objects } => format!("drop {objects:?}"),
+            SchedulerToNode::Nested { task, message, .. } => {
+                format!("tell {}: {}", self.number_of(task), client_line(&message)?)
+            }
+        })
+    }
+
+    fn number_of(&self, task: TaskId) -> u64 {
+        let known = self.assigned.iter().find(|(_, (_, other, _))| *other == task);
+        *known.expect("a node is told of tasks that it was assigned").0
+    }
+}
+
+/// A submission whose arguments are its number.
+pub fn submission(definition: u32, number: u64, dependencies: &[u64]) -> ClientToScheduler {
+    ClientToScheduler::Submit {
+        number: Number(number),
+        definition: DefinitionNumber(definition),
+        arguments: Bytes::from(number.to_string()),
+        dependencies: dependencies.iter().copied().map(Number).collect(),
+    }
+}
+
+/// A value kept on a node.
+pub fn stored(node: u64, object: u64) -> Value {
+    let object = ObjectId { node: NodeId(node), number: ObjectNumber(object) };
+    Value::Stored(Stored { object, size_bytes: 1_000_000 })
+}
+
+fn client_line(message: &SchedulerToClient) -> Option<String> {
+    Some(match message {
+        SchedulerToClient::Ended { number, ending } => format!("{number} {}", ending_text(ending)),
+        SchedulerToClient::Restored { number, ending } => {
+            format!("{number} again {}", ending_text(ending))
+        }
+        SchedulerToClient::Output { number, name, node, output } => {
+            format!("{name}-{number} at {node} wrote {:?}", output.text)
+        }
+        SchedulerToClient::Allowance(_) => return None,
+        SchedulerToClient::SetupFailed { .. } => "setup failed".to_owned(),
+        SchedulerToClient::Stalled(stall) => format!("stalled: {stall:?}"),
+    })
+}
+
+fn ending_text(ending: &Ending) -> String {
+    let because = |cause: &Option<hurricane_core::message::Cause>| {
+        cause.as_ref().map(|cause| format!(" because of {}", cause.number)).unwrap_or_default()
+    };
+    match ending {
+        Ending::Done(Value::Inline(_)) => "done".to_owned(),
+        Ending::Done(Value::Stored(_)) => "done and stored".to_owned(),
+        Ending::Failed { failure, cause } => {
+            format!("failed: {}{}", failure_text(failure), because(cause))
+        }
+        Ending::Cancelled { cause } => format!("cancelled{}", because(cause)),
+    }
+}
+
+fn failure_text(failure: &Failure) -> String {
+    match failure {
+        Failure::Raised(_) => "raised".to_owned(),
+        Failure::TimedOut { .. } => "timed out".to_owned(),
+        Failure::WorkerLost { deaths, is_poison: false } => format!("{} deaths", deaths.len()),
+        Failure::WorkerLost { deaths, is_poison: true } => {
+            format!("poison, {} deaths", deaths.len())
+        }
+        Failure::Infeasible { asked, most } => format!("{asked} of {most}"),
+        Failure::ObjectLost => "object lost".to_owned(),
+        Failure::NestedTooDeep { .. } => "too deep".to_owned(),
+        Failure::SetupFailed(_) => "setup failed".to_owned(),
+        Failure::Refused(reason) => reason.to_string(),
+    }
+}
+
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::Inline(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::Stored(stored) => format!("object {}/{}", stored.object.node, stored.object.number),
+    }
+}
