@@ -60,7 +60,7 @@ impl Decoder {
     }
 
     /// The next message, if all of it is there.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(header) = self.buffer.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
@@ -93,7 +93,7 @@ mod tests {
         let mut received: Vec<(u32, String)> = Vec::new();
         for byte in bytes {
             decoder.buffer().extend_from_slice(&[byte]);
-            received.extend(decoder.next().expect("both frames are well formed"));
+            received.extend(decoder.next_message().expect("both frames are well formed"));
         }
         assert_eq!(received, [(7, "seven".to_owned()), (8, "eight".to_owned())]);
     }
@@ -103,7 +103,7 @@ mod tests {
         let mut decoder = Decoder::new(100);
         decoder.buffer().extend_from_slice(&101_u64.to_le_bytes());
         let error = FrameError::TooLarge { claimed_bytes: 101, limit_bytes: 100 };
-        assert_eq!(decoder.next::<u32>(), Err(error));
+        assert_eq!(decoder.next_message::<u32>(), Err(error));
     }
 
     #[test]
@@ -111,6 +111,6 @@ mod tests {
         let mut decoder = Decoder::new(100);
         decoder.buffer().extend_from_slice(&1_u64.to_le_bytes());
         decoder.buffer().extend_from_slice(&[2]);
-        assert!(matches!(decoder.next::<bool>(), Err(FrameError::Malformed(_))));
+        assert!(matches!(decoder.next_message::<bool>(), Err(FrameError::Malformed(_))));
     }
 }

@@ -3,7 +3,9 @@
 
 use core::time::Duration;
 
-use crate::id::{Attempt, NodeId, ObjectId, TaskId};
+use bytes::Bytes;
+
+use crate::id::{Attempt, DefinitionId, NodeId, ObjectId, TaskId};
 use crate::message::{
     ClientToScheduler, Death, Ending, Failure, NodeToScheduler, Output, SchedulerToClient,
     SchedulerToNode, Stored, Value,
@@ -11,7 +13,7 @@ use crate::message::{
 use crate::scheduler::client::CANCELLED;
 use crate::scheduler::node::NodeKey;
 use crate::scheduler::placement::Choice;
-use crate::scheduler::task::{Deaths, Place, Recall, Room, State};
+use crate::scheduler::task::{Deaths, Place, Recall, Room, State, Task};
 use crate::scheduler::{Action, Scheduler, Timer};
 use crate::time::Time;
 
@@ -82,7 +84,7 @@ impl Scheduler {
                 self.on_nested(now, node, (task, attempt), message, actions);
             }
             NodeToScheduler::SetupFailed { error } => {
-                self.on_setup_failed(now, id, error, actions);
+                self.on_setup_failed(now, id, &error, actions);
             }
         }
     }
@@ -92,28 +94,38 @@ impl Scheduler {
         let Some(definition) = self.task(id).definition else { return };
         self.define_on(choice.node, definition, actions);
         let inputs = self.inputs(id);
+        self.enter_node(id, definition, choice);
+        let task = self.task_mut(id);
+        task.attempt = Attempt(task.attempt.0 + 1);
+        let (attempt, arguments) = (task.attempt, task.arguments.clone());
+        let node = self.nodes.get(choice.node).id;
+        let message = SchedulerToNode::Assign { task: id, attempt, definition, arguments, inputs };
+        actions.push(Action::ToNode { node, message });
+    }
+
+    /// Counts a task in on a node.
+    fn enter_node(&mut self, id: TaskId, definition: DefinitionId, choice: Choice) {
         let expected_us = self.definition(definition).expected_us.unwrap_or(0);
-        let position = self.nodes.get(choice.node).tasks.len();
-        let position = u32::try_from(position).expect("allowances end far below that");
-        let room = Room::GivenBack;
-        let recall = Recall::No;
-        let place = Place { node: choice.node, position, expected_us, room, recall };
-        self.enter(id, State::Assigned(place));
         let node = self.nodes.get_mut(choice.node);
+        let position = node.tasks.len();
         node.tasks.push(id);
         if choice.room == Room::Backlog {
             node.backlog.push_back(id);
         }
-        let node = node.id;
+        let position = u32::try_from(position).expect("allowances end far below that");
+        self.enter(
+            id,
+            State::Assigned(Place {
+                node: choice.node,
+                position,
+                expected_us,
+                room: Room::GivenBack,
+                recall: Recall::No,
+            }),
+        );
         self.change_place(id, |place| place.room = choice.room);
-        let task = self.task_mut(id);
-        task.attempt = Attempt(task.attempt.0 + 1);
-        let (attempt, arguments) = (task.attempt, task.arguments.clone());
         let root = self.clients[&self.task(id).client].root;
         self.change_root(root, |client| client.assigned += 1);
-        let task = id;
-        let message = SchedulerToNode::Assign { task, attempt, definition, arguments, inputs };
-        actions.push(Action::ToNode { node, message });
     }
 
     /// Takes a task off its node, if it is on one, and ends what it submitted there. Its state is
@@ -153,7 +165,7 @@ impl Scheduler {
     /// Moves tasks from a node's backlog into the room that it has now.
     pub(super) fn promote(&mut self, key: NodeKey) {
         while let Some(&id) = self.nodes.get(key).backlog.front() {
-            let place = self.tasks.get(id.0).and_then(super::task::Task::place);
+            let place = self.tasks.get(id.0).and_then(Task::place);
             let is_here = |place: Place| place.node == key && place.room == Room::Backlog;
             if place.is_some_and(is_here) {
                 if !self.nodes.get(key).has_room(&self.request(id)) {
@@ -372,13 +384,7 @@ impl Scheduler {
         }
     }
 
-    fn on_setup_failed(
-        &mut self,
-        now: Time,
-        id: NodeId,
-        error: bytes::Bytes,
-        actions: &mut Vec<Action>,
-    ) {
+    fn on_setup_failed(&mut self, now: Time, id: NodeId, error: &Bytes, actions: &mut Vec<Action>) {
         if !self.config.is_one_machine {
             return self.refuse_node(now, id, "it cannot set up workers", actions);
         }

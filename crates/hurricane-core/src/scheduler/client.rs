@@ -155,7 +155,9 @@ impl Scheduler {
             ClientToScheduler::Cancel { number } => self.on_cancelled(now, id, number, actions),
             ClientToScheduler::CancelWaiting => self.on_waiting_cancelled(now, id, actions),
             ClientToScheduler::Release { numbers } => {
-                numbers.into_iter().for_each(|number| self.on_released(id, number, actions));
+                for number in numbers {
+                    self.on_released(id, number, actions);
+                }
             }
         }
     }
@@ -329,7 +331,7 @@ impl Scheduler {
     fn on_waiting_cancelled(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
         let tasks: Vec<TaskId> = self.clients[&id].numbers.iter().map(|(_, task)| task).collect();
         for task in tasks {
-            match self.tasks.get(task.0).map(|task| task.place()) {
+            match self.tasks.get(task.0).map(Task::place) {
                 Some(None) => self.cancel(now, task, actions),
                 Some(Some(place)) if place.room == Room::Backlog => {
                     self.recall(task, Recall::ToCancel, actions);

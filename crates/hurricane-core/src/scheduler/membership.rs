@@ -14,7 +14,7 @@ use crate::time::Time;
 const MAX_NODES: usize = 20_000;
 
 /// For how long a node that left is expected back.
-const EXPECTED_BACK: Duration = Duration::from_secs(3_600);
+const EXPECTED_BACK: Duration = Duration::from_hours(1);
 
 /// How many nodes that left are remembered: beyond that, the oldest is not expected back.
 const MAX_LEFT: usize = 1_000;

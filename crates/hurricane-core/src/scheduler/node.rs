@@ -84,7 +84,7 @@ impl Node {
 /// All nodes and the shapes of what they run.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
-    nodes: Vec<Option<Node>>,
+    entries: Vec<Option<Node>>,
     by_id: BTreeMap<NodeId, NodeKey>,
     vacant: Vec<NodeKey>,
     pub(super) shapes: Shapes,
@@ -95,11 +95,11 @@ impl Nodes {
     pub(super) fn insert(&mut self, node: Node) -> NodeKey {
         let id = node.id;
         let key = self.vacant.pop().unwrap_or_else(|| {
-            NodeKey(u32::try_from(self.nodes.len()).expect("nodes are limited far below"))
+            NodeKey(u32::try_from(self.entries.len()).expect("nodes are limited far below"))
         });
-        match self.nodes.get_mut(key.0 as usize) {
+        match self.entries.get_mut(key.0 as usize) {
             Some(vacant) => *vacant = Some(node),
-            None => self.nodes.push(Some(node)),
+            None => self.entries.push(Some(node)),
         }
         self.by_id.insert(id, key);
         self.enter_standings(key);
@@ -107,7 +107,7 @@ impl Nodes {
     }
 
     pub(super) fn remove(&mut self, key: NodeKey) -> Option<Node> {
-        let node = self.nodes.get_mut(key.0 as usize)?.take()?;
+        let node = self.entries.get_mut(key.0 as usize)?.take()?;
         for (index, standing) in (0..).zip(&node.standings) {
             if let Some(standing) = standing {
                 self.shapes.get_mut(ShapeId(index)).order.remove(&(*standing, key));
@@ -123,12 +123,12 @@ impl Nodes {
     }
 
     pub(super) fn get(&self, key: NodeKey) -> &Node {
-        self.nodes[key.0 as usize].as_ref().expect("a key is dropped with its node")
+        self.entries[key.0 as usize].as_ref().expect("a key is dropped with its node")
     }
 
     /// For changes that leave its standings as they are; else see [`Self::update`].
     pub(super) fn get_mut(&mut self, key: NodeKey) -> &mut Node {
-        self.nodes[key.0 as usize].as_mut().expect("a key is dropped with its node")
+        self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node")
     }
 
     /// Changes a node, and its standings with it.
@@ -151,7 +151,9 @@ impl Nodes {
         let (shape, is_new) = self.shapes.claim(request)?;
         if is_new {
             let keys: Vec<NodeKey> = self.by_id.values().copied().collect();
-            keys.into_iter().for_each(|key| self.enter_standing(key, shape));
+            for key in keys {
+                self.enter_standing(key, shape);
+            }
         }
         Some(shape)
     }
@@ -161,7 +163,7 @@ impl Nodes {
         if !self.shapes.release(shape) {
             return;
         }
-        for node in self.nodes.iter_mut().flatten() {
+        for node in self.entries.iter_mut().flatten() {
             if let Some(standing) = node.standings.get_mut(shape.0 as usize) {
                 *standing = None;
             }
@@ -177,7 +179,7 @@ impl Nodes {
     }
 
     fn enter_standing(&mut self, key: NodeKey, shape: ShapeId) {
-        let node = self.nodes[key.0 as usize].as_mut().expect("a key is dropped with its node");
+        let node = self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node");
         let entry = self.shapes.get_mut(shape);
         let index = shape.0 as usize;
         if node.standings.len() <= index {

@@ -7,7 +7,10 @@ use std::collections::VecDeque;
 
 use crate::id::{Number, TaskId};
 
-const PAGE: u64 = 256;
+/// How many numbers a page is for.
+const PAGE: u64 = PAGE_LENGTH as u64;
+
+const PAGE_LENGTH: usize = 256;
 
 /// What a client's numbers stand for.
 #[derive(Debug, Default)]
@@ -20,7 +23,7 @@ pub(super) struct Numbers {
 
 #[derive(Debug)]
 struct Page {
-    tasks: [Option<TaskId>; PAGE as usize],
+    tasks: [Option<TaskId>; PAGE_LENGTH],
     length: u32,
 }
 
@@ -45,7 +48,7 @@ impl Numbers {
         }
         let page = self.pages.back_mut().expect("one was pushed if there was none");
         let page =
-            page.get_or_insert_with(|| Box::new(Page { tasks: [None; PAGE as usize], length: 0 }));
+            page.get_or_insert_with(|| Box::new(Page { tasks: [None; PAGE_LENGTH], length: 0 }));
         page.tasks[slot(number)] = Some(task);
         page.length += 1;
     }

@@ -28,7 +28,7 @@ const RESERVATION: Duration = Duration::from_secs(10);
 const STALL: Duration = Duration::from_secs(5);
 
 /// How long it then takes until it is told again.
-const STALL_AGAIN: Duration = Duration::from_secs(60);
+const STALL_AGAIN: Duration = Duration::from_mins(1);
 
 /// How many tasks are taken back from a node at a time.
 const MAX_RECALLS: usize = 64;

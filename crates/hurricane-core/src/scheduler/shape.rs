@@ -43,7 +43,7 @@ pub(super) struct Shape {
 /// All shapes.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
-    shapes: Vec<Shape>,
+    entries: Vec<Shape>,
     by_request: BTreeMap<Resources, ShapeId>,
     vacant: Vec<ShapeId>,
 }
@@ -52,7 +52,7 @@ impl Shapes {
     /// The shape of a new definition, and whether it is new; none if there are too many.
     pub(super) fn claim(&mut self, request: &Resources) -> Option<(ShapeId, bool)> {
         if let Some(&id) = self.by_request.get(request) {
-            self.shapes[id.0 as usize].definitions += 1;
+            self.entries[id.0 as usize].definitions += 1;
             return Some((id, false));
         }
         if self.by_request.len() >= MAX_SHAPES {
@@ -62,10 +62,10 @@ impl Shapes {
         let id = self
             .vacant
             .pop()
-            .unwrap_or_else(|| ShapeId(u32::try_from(self.shapes.len()).expect("shapes are few")));
-        match self.shapes.get_mut(id.0 as usize) {
+            .unwrap_or_else(|| ShapeId(u32::try_from(self.entries.len()).expect("shapes are few")));
+        match self.entries.get_mut(id.0 as usize) {
             Some(vacant) => *vacant = shape,
-            None => self.shapes.push(shape),
+            None => self.entries.push(shape),
         }
         self.by_request.insert(request.clone(), id);
         Some((id, true))
@@ -73,7 +73,7 @@ impl Shapes {
 
     /// A definition of this shape is gone. Returns whether the shape went with it.
     pub(super) fn release(&mut self, id: ShapeId) -> bool {
-        let shape = &mut self.shapes[id.0 as usize];
+        let shape = &mut self.entries[id.0 as usize];
         shape.definitions -= 1;
         if shape.definitions > 0 {
             return false;
@@ -85,19 +85,19 @@ impl Shapes {
     }
 
     pub(super) fn get(&self, id: ShapeId) -> &Shape {
-        &self.shapes[id.0 as usize]
+        &self.entries[id.0 as usize]
     }
 
     pub(super) fn get_mut(&mut self, id: ShapeId) -> &mut Shape {
-        &mut self.shapes[id.0 as usize]
+        &mut self.entries[id.0 as usize]
     }
 
     /// One more than the largest index.
     pub(super) fn bound(&self) -> u32 {
-        u32::try_from(self.shapes.len()).expect("shapes are few")
+        u32::try_from(self.entries.len()).expect("shapes are few")
     }
 
     pub(super) fn is_live(&self, id: ShapeId) -> bool {
-        self.shapes[id.0 as usize].definitions > 0
+        self.entries[id.0 as usize].definitions > 0
     }
 }

@@ -17,10 +17,10 @@ use hurricane_core::scheduler::{Action, Config, Event};
 use hurricane_core::time::Time;
 
 /// The definition that asks for one cpu and nothing else.
-pub const PLAIN: u32 = 1;
+pub(crate) const PLAIN: u32 = 1;
 
-pub struct World {
-    pub scheduler: Scheduler,
+pub(crate) struct World {
+    pub(crate) scheduler: Scheduler,
     now: Time,
     /// The last attempt of each task that was assigned, by its number, and where.
     assigned: BTreeMap<u64, (NodeId, TaskId, Attempt)>,
@@ -28,7 +28,7 @@ pub struct World {
 }
 
 /// A definition like [`PLAIN`], to be changed.
-pub fn plain() -> Definition {
+pub(crate) fn plain() -> Definition {
     Definition {
         function: Bytes::from_static(b"function"),
         name: "work".into(),
@@ -41,11 +41,11 @@ pub fn plain() -> Definition {
 
 impl World {
     /// Client 1 with the definition [`PLAIN`], and nodes 1, 2, … with so many cpus.
-    pub fn new(cpus: &[u64]) -> Self {
+    pub(crate) fn new(cpus: &[u64]) -> Self {
         Self::with_config(Config { is_one_machine: false }, cpus)
     }
 
-    pub fn with_config(config: Config, cpus: &[u64]) -> Self {
+    pub(crate) fn with_config(config: Config, cpus: &[u64]) -> Self {
         let scheduler = Scheduler::new(config);
         let assigned = BTreeMap::new();
         let mut world = Self { scheduler, now: Time(0), assigned, definitions: 0 };
@@ -57,50 +57,55 @@ impl World {
         world
     }
 
-    pub fn join_client(&mut self, client: u64) {
+    pub(crate) fn join_client(&mut self, client: u64) {
         self.handle(Event::ClientJoined { client: ClientId(client) });
     }
 
-    pub fn join_node(&mut self, node: u64, resources: Resources) -> Vec<String> {
+    pub(crate) fn join_node(&mut self, node: u64, resources: Resources) -> Vec<String> {
         let name = format!("node-{node}").into();
         self.handle(Event::NodeJoined { node: NodeId(node), name, resources })
     }
 
-    pub fn lose_node(&mut self, node: u64) -> Vec<String> {
+    pub(crate) fn lose_node(&mut self, node: u64) -> Vec<String> {
         self.handle(Event::NodeLost { node: NodeId(node) })
     }
 
     /// Defines for client 1; returns the definition's number.
-    pub fn define(&mut self, definition: Definition) -> u32 {
+    pub(crate) fn define(&mut self, definition: Definition) -> u32 {
         self.definitions += 1;
         let number = DefinitionNumber(self.definitions);
         self.say(1, ClientToScheduler::Define { number, definition });
         self.definitions
     }
 
-    pub fn submit(&mut self, number: u64, dependencies: &[u64]) -> Vec<String> {
+    pub(crate) fn submit(&mut self, number: u64, dependencies: &[u64]) -> Vec<String> {
         self.submit_as(PLAIN, number, dependencies)
     }
 
-    pub fn submit_as(&mut self, definition: u32, number: u64, dependencies: &[u64]) -> Vec<String> {
+    pub(crate) fn submit_as(
+        &mut self,
+        definition: u32,
+        number: u64,
+        dependencies: &[u64],
+    ) -> Vec<String> {
         self.say(1, submission(definition, number, dependencies))
     }
 
     /// Lets a client speak.
-    pub fn say(&mut self, client: u64, message: ClientToScheduler) -> Vec<String> {
+    pub(crate) fn say(&mut self, client: u64, message: ClientToScheduler) -> Vec<String> {
         self.handle(Event::FromClient { client: ClientId(client), message })
     }
 
-    pub fn cancel(&mut self, number: u64) -> Vec<String> {
+    pub(crate) fn cancel(&mut self, number: u64) -> Vec<String> {
         self.say(1, ClientToScheduler::Cancel { number: Number(number) })
     }
 
-    pub fn release(&mut self, number: u64) -> Vec<String> {
+    pub(crate) fn release(&mut self, number: u64) -> Vec<String> {
         self.say(1, ClientToScheduler::Release { numbers: vec![Number(number)] })
     }
 
     /// Lets the node that has a task say something of its last attempt.
-    pub fn report(
+    pub(crate) fn report(
         &mut self,
         number: u64,
         message: impl FnOnce(TaskId, Attempt) -> NodeToScheduler,
@@ -110,38 +115,38 @@ impl World {
     }
 
     /// The task returns after a second: too long for others to wait behind it on its node.
-    pub fn finish(&mut self, number: u64) -> Vec<String> {
+    pub(crate) fn finish(&mut self, number: u64) -> Vec<String> {
         self.finish_after(number, Duration::from_secs(1))
     }
 
     /// The task returns after so long.
-    pub fn finish_after(&mut self, number: u64, ran: Duration) -> Vec<String> {
+    pub(crate) fn finish_after(&mut self, number: u64, ran: Duration) -> Vec<String> {
         let value = Value::Inline(Bytes::from(format!("value {number}")));
         self.report(number, |task, attempt| NodeToScheduler::Finished { task, attempt, value, ran })
     }
 
     /// The task returns something large, kept on its node as the object of this number.
-    pub fn finish_stored(&mut self, number: u64, object: u64) -> Vec<String> {
+    pub(crate) fn finish_stored(&mut self, number: u64, object: u64) -> Vec<String> {
         let value = stored(self.assigned[&number].0.0, object);
         let ran = Duration::from_secs(1);
         self.report(number, |task, attempt| NodeToScheduler::Finished { task, attempt, value, ran })
     }
 
     /// The task raises.
-    pub fn raise(&mut self, number: u64) -> Vec<String> {
+    pub(crate) fn raise(&mut self, number: u64) -> Vec<String> {
         let failure = Failure::Raised(Bytes::from_static(b"error"));
         let ran = Duration::from_secs(1);
         self.report(number, |task, attempt| NodeToScheduler::Failed { task, attempt, failure, ran })
     }
 
     /// The worker dies under the task.
-    pub fn die(&mut self, number: u64) -> Vec<String> {
+    pub(crate) fn die(&mut self, number: u64) -> Vec<String> {
         let death = Death::default();
         self.report(number, |task, attempt| NodeToScheduler::Died { task, attempt, death })
     }
 
     /// Time passes, and every deadline on the way is kept.
-    pub fn pass(&mut self, duration: Duration) -> Vec<String> {
+    pub(crate) fn pass(&mut self, duration: Duration) -> Vec<String> {
         let end = self.now + duration;
         let mut lines = Vec::new();
         while let Some(deadline) = self.scheduler.deadline().filter(|deadline| *deadline <= end) {
@@ -154,7 +159,7 @@ impl World {
         lines
     }
 
-    pub fn handle(&mut self, event: Event) -> Vec<String> {
+    pub(crate) fn handle(&mut self, event: Event) -> Vec<String> {
         let mut actions = Vec::new();
         self.scheduler.handle(self.now, event, &mut actions);
         self.scheduler.sanity_check();
@@ -162,7 +167,7 @@ impl World {
     }
 
     /// Where a task was last assigned.
-    pub fn node_of(&self, number: u64) -> u64 {
+    pub(crate) fn node_of(&self, number: u64) -> u64 {
         self.assigned[&number].0.0
     }
 
@@ -212,7 +217,7 @@ impl World {
 }
 
 /// A submission whose arguments are its number.
-pub fn submission(definition: u32, number: u64, dependencies: &[u64]) -> ClientToScheduler {
+pub(crate) fn submission(definition: u32, number: u64, dependencies: &[u64]) -> ClientToScheduler {
     ClientToScheduler::Submit {
         number: Number(number),
         definition: DefinitionNumber(definition),
@@ -222,7 +227,7 @@ pub fn submission(definition: u32, number: u64, dependencies: &[u64]) -> ClientT
 }
 
 /// A value kept on a node.
-pub fn stored(node: u64, object: u64) -> Value {
+pub(crate) fn stored(node: u64, object: u64) -> Value {
     let object = ObjectId { node: NodeId(node), number: ObjectNumber(object) };
     Value::Stored(Stored { object, size_bytes: 1_000_000 })
 }
