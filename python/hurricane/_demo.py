@@ -218,4 +218,4 @@ def _print_names(tally: Tally) -> None:
     print(f"\n{len(tally.names):,} different names; the twenty commonest:")
     for name, count in tally.names.most_common(20):
         print(f"  {name:22}{count:10,}")
-    print(f"\n{tally.unreadable} files are no Python that this version can read")
+    print(f"\nNot counted, for they are no source this Python can read: {tally.unreadable} files")

@@ -1,0 +1,56 @@
+"""What importing hurricane costs: little time, and nothing that a program would notice."""
+
+import statistics
+import subprocess
+import sys
+
+# What a program pays before its first line; see `benchmarks/start.py` for what comes after.
+MOST_MILLISECONDS = 50
+
+
+def import_milliseconds() -> float:
+    """Time `import hurricane` in a new interpreter, with all that it imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import hurricane"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [cumulative] = [
+        line.split("|")[1]
+        for line in done.stderr.splitlines()
+        if line.split("|")[-1].strip() == "hurricane"
+    ]
+    return int(cumulative) / 1000
+
+
+def test_import_is_quick() -> None:
+    import_milliseconds()  # Warms the caches.
+    # Other work on the machine makes it slower, never quicker: the best of some medians counts.
+    medians = (statistics.median(import_milliseconds() for _ in range(5)) for _ in range(6))
+    best = float("inf")
+    for median in medians:
+        best = min(best, median)
+        if best < MOST_MILLISECONDS:
+            break
+    assert best < MOST_MILLISECONDS
+
+
+def test_import_starts_and_configures_nothing() -> None:
+    program = """if True:
+        import logging, sys, threading
+        import hurricane
+        assert threading.active_count() == 1
+        assert not logging.getLogger().handlers
+        print(*sorted({"asyncio", "cloudpickle", "numpy", "subprocess", "tqdm"} & {*sys.modules}))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "\n"
+    assert done.stderr == ""
