@@ -188,7 +188,7 @@ impl Node {
 
     /// Makes an object of what a client beside this node puts, if it is too large for a message.
     pub fn keep(&mut self, bytes: Bytes, actions: &mut Vec<Action>) -> Value {
-        self.value_of(bytes, &mut Step { now: Time::default(), actions })
+        self.value_of(bytes, actions)
     }
 
     /// When [`Event::Tick`] is due if nothing else happens first.

@@ -57,7 +57,7 @@ impl Node {
         let Some(&Run { task, attempt, .. }) = self.workers.run(worker) else { return };
         let message = match message {
             ClientToScheduler::Put { number, value: Value::Inline(bytes) } => {
-                ClientToScheduler::Put { number, value: self.value_of(bytes, step) }
+                ClientToScheduler::Put { number, value: self.value_of(bytes, step.actions) }
             }
             // What is stored is the node's to say: a task could name what belongs to others.
             ClientToScheduler::Put { value: Value::Stored(_), .. } => return,

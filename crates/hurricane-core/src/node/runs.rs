@@ -53,7 +53,7 @@ impl Node {
         step: &mut Step,
     ) {
         let Some(Run { task, attempt, .. }) = self.end_run(worker, run, step) else { return };
-        let value = self.value_of(result, step);
+        let value = self.value_of(result, step.actions);
         step.tell_scheduler(NodeToScheduler::Finished { task, attempt, value, ran });
     }
 
@@ -130,12 +130,12 @@ impl Node {
     }
 
     /// Small bytes travel inside the message; larger ones stay here.
-    pub(super) fn value_of(&mut self, bytes: Bytes, step: &mut Step) -> Value {
+    pub(super) fn value_of(&mut self, bytes: Bytes, actions: &mut Vec<Action>) -> Value {
         if bytes.len() <= INLINE_LIMIT_BYTES {
             return Value::Inline(bytes);
         }
         let stored = self.objects.make(bytes.len() as u64);
-        step.act(Action::Store { object: stored.object.number, bytes });
+        actions.push(Action::Store { object: stored.object.number, bytes });
         Value::Stored(stored)
     }
 
