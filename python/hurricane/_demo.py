@@ -23,7 +23,6 @@ import hurricane
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from concurrent.futures import Future
 
 Item = TypeVar("Item")
 
@@ -162,7 +161,7 @@ def _count_on_all_slots(
 
 def _reduced(client: hurricane.Client, tallies: "Sequence[Tally]") -> Tally:
     """Add up in a tree, whose inner nodes take the futures of those below."""
-    level: list[Future[Tally]] = [
+    level: list[hurricane.Future[Tally]] = [
         client.submit(add_up, tallies[start : start + _TALLIES_A_LEAF])
         for start in range(0, len(tallies), _TALLIES_A_LEAF)
     ]

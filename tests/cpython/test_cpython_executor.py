@@ -200,7 +200,7 @@ class FuturesOnHurricane(OnHurricane):
 
     def setUp(self) -> None:
         super().setUp()
-        states = {
+        states: dict[str, Any] = {
             "PENDING_FUTURE": create_future(),
             "RUNNING_FUTURE": create_future(RUNNING),
             "CANCELLED_FUTURE": create_future(CANCELLED),
