@@ -1,0 +1,426 @@
+"""The client: a `concurrent.futures.Executor` whose tasks run in the cluster."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from functools import partial
+from operator import index
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from hurricane import _exit, _native
+from hurricane._columns import Input
+from hurricane._delivery import Delivery, encode_function, name_of
+from hurricane._future import Future
+from hurricane._map import Mapping, Results
+from hurricane._object import Object
+from hurricane._options import Changes, Options
+from hurricane._progress import Progress
+from hurricane._status import Status
+from hurricane._waiting import Waiting
+
+T = TypeVar("T")
+
+
+class Client(Executor):
+    """A program's connection to hurricane: an `Executor` as in `concurrent.futures`.
+
+    Without a cluster it starts scheduler, node and worker processes on this machine. Leaving the
+    `with` block waits for what was submitted and ends them; `KeyboardInterrupt` and `SystemExit`
+    end everything at once. In a running task it is that task's own connection: what is submitted
+    through it ends with the task, and while the task waits for it, its resources are free.
+
+    Parameters
+    ----------
+    max_workers
+        Exactly so many tasks of one cpu run at a time, be it more than the machine has cores.
+        None: as many as this process may use.
+    initializer
+        Every worker calls it first.
+    initargs
+        With these arguments.
+
+    Raises
+    ------
+    ValueError
+        If `max_workers` is not positive.
+    TypeError
+        If `initializer` cannot be called.
+    NotSerializable
+        If `initializer` or `initargs` cannot be pickled.
+    OSError
+        If the machine does not let it start; says why.
+
+    Examples
+    --------
+    >>> import hurricane
+    >>> with hurricane.Client(max_workers=2) as client:
+    ...     future = client.submit(pow, 2, 10)
+    ...     squares = list(client.map(pow, range(5), [2] * 5))
+    ...     future.result(), squares
+    (1024, [0, 1, 4, 9, 16])
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        if max_workers is not None and max_workers <= 0:
+            msg = "max_workers must be greater than 0"
+            raise ValueError(msg)
+        _check_callable(initializer)
+        slots = None if max_workers is None else index(max_workers)
+        self._handle = _nested_handle() or _start_here(slots, initializer, initargs)
+        self._options = Options()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have `fn(*args, **kwargs)` called in a worker.
+
+        Parameters
+        ----------
+        fn
+            Any function. One that others cannot import travels by value.
+        *args, **kwargs
+            Its arguments. Futures and objects of this client may stand anywhere in them: the task
+            runs when the values are there, with the values in their places.
+
+        Returns
+        -------
+        Future
+            The handle on the result.
+
+        Raises
+        ------
+        RuntimeError
+            After `shutdown`.
+        SetupFailed
+            If workers cannot be set up.
+
+        Examples
+        --------
+        >>> import hurricane
+        >>> with hurricane.Client(max_workers=1) as client:
+        ...     three = client.submit(max, 1, 3)
+        ...     client.submit(sum, [three, 4]).result()
+        7
+        """
+        delivery = self._handle.open()
+        return delivery.submit(encode_function(fn), self._options, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[T]:
+        """Call a function with each item, as the built-in `map` does, in the workers.
+
+        Inputs that all have a length, the shortest of them up to 100,000, are submitted at once.
+        Others are read as the results are consumed, at most 1,000 items ahead for each slot.
+
+        Parameters
+        ----------
+        fn
+            The function.
+        *iterables
+            Its arguments, item by item; it ends with the shortest.
+        timeout
+            Seconds from now on within which each result must have come.
+        chunksize
+            How many items make a task. None: as measured, so that short calls share a task and
+            long ones do not. One, if the options count by call (`retries`, `timeout`).
+        progress
+            Whether to show a progress bar; needs `hurricane[progress]`.
+
+        Returns
+        -------
+        iterator
+            The results, in order. Where an item has raised, so does `next`, and goes on with the
+            item after it. What it has not yielded is cancelled when it is dropped or closed.
+
+        Raises
+        ------
+        ValueError
+            If `chunksize` is below 1.
+        RuntimeError
+            After `shutdown`.
+        ImportError
+            If `progress` is asked for, and tqdm is not installed.
+
+        Examples
+        --------
+        >>> import hurricane
+        >>> with hurricane.Client(max_workers=1) as client:
+        ...     list(client.map(divmod, [7, 9], [2, 4]))
+        [(3, 1), (2, 1)]
+        """
+        if chunksize is not None and chunksize < 1:
+            msg = "chunksize must be >= 1."
+            raise ValueError(msg)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        delivery = self._handle.open()
+        source = Input(iterables)
+        bar = Progress(self._options.name or name_of(fn), source.length) if progress else None
+        mapping = Mapping(delivery, self._options, fn, source, chunksize=chunksize, progress=bar)
+        mapping.begin()
+        return Results.of(mapping, deadline, bar)
+
+    def options(self, **changes: Unpack[Changes]) -> Self:
+        """Give a view of this client whose tasks run with other options.
+
+        It is the same client: to shut it down shuts this one down. What is not given stays as in
+        this one.
+
+        Parameters
+        ----------
+        cpus : float
+            Processors that a task needs; fractions are fine. 1, if never given.
+        gpus : float
+            Graphics processors.
+        memory : int or str
+            Bytes, or like `"8GB"` (10⁹) or `"8GiB"` (2³⁰).
+        retries : int
+            How often a task runs again after an exception or a timeout.
+        timeout : float or None
+            Seconds that one attempt may run.
+        priority : int
+            Larger first.
+        name : str or None
+            What the tasks are called. None: as their functions are.
+        resources : mapping of str to float
+            Any other resources of nodes, by name.
+
+        Raises
+        ------
+        TypeError
+            If there is no such option, or a value is of a wrong type.
+        ValueError
+            If a value is out of its range.
+
+        Examples
+        --------
+        >>> import hurricane
+        >>> with hurricane.Client(max_workers=2) as client:
+        ...     client.options(cpus=2, memory="10MB", timeout=60).submit(abs, -1).result()
+        1
+        """
+        view = object.__new__(type(self))
+        view._handle = self._handle
+        view._options = self._options.changed(changes)
+        return view
+
+    def put(self, value: Any) -> Object:
+        """Send a value into the cluster, once, for any number of tasks.
+
+        Parameters
+        ----------
+        value
+            Whatever can be pickled.
+
+        Returns
+        -------
+        Object
+            What stands for the value among the arguments of tasks.
+
+        Raises
+        ------
+        NotSerializable
+            If it cannot be pickled.
+        RuntimeError
+            After `shutdown`.
+
+        Examples
+        --------
+        >>> import hurricane
+        >>> with hurricane.Client(max_workers=1) as client:
+        ...     words = client.put(["to", "be"])
+        ...     client.submit(" ".join, words).result()
+        'to be'
+        """
+        return self._handle.open().put(value)
+
+    def status(self) -> Status:
+        """Say what the cluster does at this moment.
+
+        Returns
+        -------
+        Status
+            Nodes, clients and counts of tasks by state: a dictionary, shown as text.
+
+        Raises
+        ------
+        RuntimeError
+            After `shutdown`, and in a running task.
+
+        Examples
+        --------
+        >>> import hurricane
+        >>> with hurricane.Client(max_workers=2) as client:
+        ...     client.submit(abs, -1).result()
+        ...     client.status()["tasks"]["done"]
+        1
+        1
+        """
+        local = self._handle.open().local
+        if local is None:
+            msg = "a running task cannot see the cluster's status"
+            raise RuntimeError(msg)
+        return Status(local.snapshot())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks, and end the workers when those that were submitted have ended.
+
+        Parameters
+        ----------
+        wait
+            Whether to wait for that.
+        cancel_futures
+            Whether to cancel the tasks that do not run yet.
+        """
+        self._handle.shut_down(wait=wait, cancel_futures=cancel_futures)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
+            self._handle.kill()
+        else:
+            self.shutdown(wait=True)
+
+    def __reduce__(self) -> Any:
+        msg = (
+            "cannot pickle 'Client' object: in a task, make a `hurricane.Client()` of its own "
+            "or use `hurricane.submit`"
+        )
+        raise TypeError(msg)
+
+    @property
+    def _broken(self) -> BaseException | None:
+        """Why nothing can be submitted any more; named as in the standard library's executors."""
+        return self._handle.delivery.broken
+
+
+class Handle:
+    """What a client and its views share; when the last of them is dropped, so is the client."""
+
+    def __init__(self, delivery: Delivery, *, is_nested: bool) -> None:
+        self.delivery = delivery
+        self._is_nested = is_nested
+        self._is_shut_down = False
+
+    def open(self) -> Delivery:
+        """Give the delivery, if tasks may be submitted.
+
+        Raises
+        ------
+        RuntimeError
+            If the client was shut down, or is another process's.
+        """
+        if self._is_shut_down:
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
+        if _exit.is_exiting():
+            msg = "cannot schedule new futures after interpreter shutdown"
+            raise RuntimeError(msg)
+        delivery = self.delivery
+        delivery.check_process()
+        if delivery.broken is not None:
+            raise delivery.broken
+        return delivery
+
+    def shut_down(self, *, wait: bool, cancel_futures: bool) -> None:
+        self._is_shut_down = True
+        delivery = self.delivery
+        if delivery.is_forked:
+            return
+        if cancel_futures:
+            delivery.cancel_waiting()
+        if self._is_nested:
+            if wait:
+                delivery.wait_for_pending()
+            return
+        delivery.finish()
+        if wait:
+            delivery.wait_until_finished()
+
+    def kill(self) -> None:
+        self._is_shut_down = True
+        if self.delivery.is_forked:
+            return
+        if self._is_nested:
+            self.delivery.cancel_all()
+        else:
+            self.delivery.kill()
+
+    def __del__(self) -> None:
+        # As in the standard library: what was submitted still runs.
+        if not self._is_nested:
+            self.delivery.finish()
+
+
+def _check_callable(initializer: object) -> None:
+    if initializer is not None and not callable(initializer):
+        msg = "initializer must be a callable"
+        raise TypeError(msg)
+
+
+def _start_here(
+    slots: int | None, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> Handle:
+    """Start scheduler, node and workers on this machine."""
+    from hurricane import _launch
+    from hurricane._serialize import dumps_function
+
+    if _exit.is_exiting():
+        msg = "cannot schedule new futures after interpreter shutdown"
+        raise RuntimeError(msg)
+    pickled = None if initializer is None else dumps_function(partial(initializer, *initargs))
+    local = _native.Local(
+        slots=slots,
+        worker_command=_launch.worker_command(),
+        setup=_launch.worker_setup(pickled),
+    )
+    return Handle(Delivery(local.connect(), local, slots or _usable_cpus()), is_nested=False)
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_nested_lock = threading.Lock()
+_nested: Delivery | None = None
+
+
+def _disown_nested() -> None:
+    """Leave the parent's task to the parent."""
+    global _nested, _nested_lock
+    _nested = None
+    _nested_lock = threading.Lock()
+
+
+_exit.call_in_forked_child(_disown_nested)
+
+
+def _nested_handle() -> Handle | None:
+    """Connect to the running task's own connection, if a task runs here."""
+    global _nested
+    worker = sys.modules.get("hurricane._worker")
+    link = worker.current() if worker is not None else None
+    if link is None:
+        return None
+    connection = link.connect()
+    with _nested_lock:
+        if _nested is None or not _nested.is_of(connection):
+            _nested = Delivery(connection, None, _usable_cpus(), Waiting(link))
+        return Handle(_nested, is_nested=True)

@@ -1,0 +1,421 @@
+"""One connection to the scheduler, and the thread that ends futures with what comes in over it.
+
+All clients of one connection share this. It lives on until the last task has ended, also when
+nobody holds a client any more, as executors of the standard library do.
+"""
+
+import threading
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import wait as wait_for_futures
+from concurrent.futures._base import FIRST_COMPLETED, LOGGER
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from hurricane import _exit
+from hurricane._ending import (
+    Cancelled,
+    Ending,
+    Failed,
+    Raised,
+    Stored,
+    setup_failure,
+)
+from hurricane._exceptions import NotSerializable
+from hurricane._future import Future, end_all
+from hurricane._native import Connection, Local
+from hurricane._object import Object
+from hurricane._options import Options
+from hurricane._output import write_notice, write_output
+from hurricane._serialize import EndedBefore, dumps_arguments, dumps_function, dumps_result
+from hurricane._waiting import NOTHING_TO_GIVE_BACK, Waiters, Waiting
+
+# How long a handle that was dropped may keep its value, and a program its workers after the last
+# client was dropped: finalizers may run anywhere, so they cannot wake this thread.
+_ATTENTION_SECONDS = 0.1
+
+# How long a wait may be silent.
+_SILENCE_SECONDS = 5.0
+
+# Definitions cost memory here and in the scheduler; a program that makes new functions all the time
+# must stay within bounds.
+_MAX_DEFINITIONS = 1_000
+_MAX_DEFINITION_BYTES = 64 << 20
+
+# What people call a task is at most this long.
+_MAX_NAME_CHARACTERS = 60
+
+
+class Function(NamedTuple):
+    """A function as it travels, or why it cannot."""
+
+    name: str
+    pickled: bytes
+    error: NotSerializable | None = None
+
+
+def encode_function(function: Callable[..., Any], name: str | None = None) -> Function:
+    """Pickle a function; that it cannot be is found out by whoever waits for its results."""
+    if name is None:
+        name = name_of(function)
+    try:
+        return Function(name, dumps_function(function))
+    except NotSerializable as error:
+        return Function(name, b"", error)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What people call a function.
+
+    Examples
+    --------
+    >>> import functools
+    >>> name_of(len), name_of(functools.partial(pow, 2)), name_of(lambda: 0)
+    ('len', 'pow', '<lambda>')
+    """
+    inner = getattr(function, "func", function)
+    name = getattr(inner, "__name__", None)
+    return str(name or type(function).__name__)[:_MAX_NAME_CHARACTERS]
+
+
+class Delivery:
+    """Submits tasks over a connection and ends their futures.
+
+    Parameters
+    ----------
+    connection
+        The connection. It is closed at the end, unless it is a running task's.
+    local
+        The cluster inside of this process that ends with it.
+    slots
+        How many default tasks may run at a time, as far as one can know.
+    waiting
+        What gives the resources of the running task back while it waits for others.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        local: Local | None,
+        slots: int,
+        waiting: Waiting | None = None,
+    ) -> None:
+        self.local = local
+        self.slots = slots
+        self.seconds_per_call = _Durations()
+        self.broken: BaseException | None = None
+        self.is_forked = False
+        self._connection = connection
+        self._waiting = waiting
+        self._definitions = _Definitions(connection)
+        self._pending: dict[int, Future[Any]] = {}
+        self._released: deque[int] = deque()
+        self._unwanted: deque[Future[Any]] = deque()
+        self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
+        self._is_ending = False
+        # A definition must not be forgotten between its making and its use.
+        self._submitting = threading.RLock()
+        self._thread = threading.Thread(target=self._run, name="hurricane", daemon=True)
+        self._thread.start()
+        if waiting is None:
+            _exit.watch(self)
+
+    # Submitting.
+
+    def submit(
+        self,
+        function: Function,
+        options: Options,
+        positional: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> Future[Any]:
+        """Submit a call. What cannot be submitted is told by the future."""
+        future: Future[Any] = Future(self, options.name or function.name)
+        try:
+            if function.error is not None:
+                raise function.error
+            self._send(future, function, options, positional, named)
+        except EndedBefore as early:
+            end_all([(future, early.ending)])
+        except NotSerializable as error:
+            end_all([(future, Raised(error))])
+        return future
+
+    def put(self, value: Any) -> Object:
+        """Make an object."""
+        pickled = dumps_result(value)
+        self._release()
+        while (number := self._connection.put(pickled)) < 0:
+            self._wait_for_allowance()
+        return Object(number, self._released, self)
+
+    def _send(
+        self,
+        future: Future[Any],
+        function: Function,
+        options: Options,
+        positional: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> None:
+        arguments, dependencies = dumps_arguments(positional, named, self)
+        while True:
+            numbers = [found.number for found in dependencies]
+            with self._submitting:
+                definition = self._definitions.number_of(function, options)
+                number = self._connection.submit(future, definition, arguments, numbers)
+            if number > 0:
+                break
+            if number < 0:
+                self._wait_for_allowance()
+                continue
+            # One of the futures has ended meanwhile: its value is here, or will be in a moment.
+            ended = [found for found in dependencies if isinstance(found, Future)]
+            wait_for_futures(ended, return_when=FIRST_COMPLETED)
+            arguments, dependencies = dumps_arguments(positional, named, self)
+        future.number = number
+        self._pending[number] = future
+        if future.done():
+            self._pending.pop(number, None)
+        if self._released:
+            self._release()
+
+    def _wait_for_allowance(self) -> None:
+        with self.waiting():
+            while not self._connection.wait_for_allowance(_SILENCE_SECONDS):
+                self.check_process()
+
+    # What futures ask for.
+
+    def cancel(self, future: Future[Any]) -> None:
+        """Tell the scheduler that nobody wants this task's result."""
+        self._pending.pop(future.number, None)
+        try:
+            self._connection.cancel(future.number)
+        except RuntimeError:  # All is over anyway.
+            return
+
+    def cancel_later(self, futures: Iterable[Future[Any]]) -> None:
+        """Cancel futures soon. To be called by finalizers, which may run anywhere."""
+        self._unwanted.extend(futures)
+
+    def is_running(self, future: Future[Any]) -> bool:
+        """Whether the task has room on a node."""
+        return not self.is_forked and self._connection.is_running(future.number)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Give what a wait for tasks must be done within."""
+        return self._waiting or NOTHING_TO_GIVE_BACK
+
+    def waiters(self) -> list[Any]:
+        """Make the list into which `concurrent.futures.wait` hangs its waiters."""
+        return Waiters(self._waiting) if self._waiting else []
+
+    def check_process(self) -> None:
+        """Raise RuntimeError in a child of the process that made this."""
+        if self.is_forked:
+            msg = (
+                "this hurricane client belongs to the process from which this one was forked; "
+                "make a new one here"
+            )
+            raise RuntimeError(msg)
+
+    # The end.
+
+    def finish(self) -> None:
+        """Let what was submitted run, and then end. Does not wait; may be called by finalizers."""
+        self._is_ending = True
+
+    def cancel_waiting(self) -> None:
+        """Cancel every task that does not run yet."""
+        self._connection.cancel_waiting()
+
+    def cancel_all(self) -> None:
+        """Cancel every task, also those that run."""
+        for future in list(self._pending.values()):
+            future.cancel()
+
+    def is_of(self, connection: Connection) -> bool:
+        """Whether this is the delivery of that connection."""
+        return self._connection is connection
+
+    def wait_until_finished(self) -> None:
+        """Wait until all is over, in words if it takes long. Ctrl-C ends it at once."""
+        try:
+            if not self._pending and not self._connection.pending():
+                # Nothing more will come in to wake the thread.
+                self._bring_stored()
+                self._connection.close()
+            self._join(_SILENCE_SECONDS)
+            if self._thread.is_alive():
+                self._say_what_is_waited_for()
+                self._join(None)
+        except BaseException:
+            self.kill()
+            raise
+
+    def wait_for_pending(self) -> None:
+        """Wait until everything submitted so far has ended; what a running task does instead."""
+        wait_for_futures(list(self._pending.values()))
+
+    def kill(self) -> None:
+        """End everything at once: tasks, workers, threads."""
+        self._is_ending = True
+        self._connection.close()
+        self._cancel_pending()
+        if self.local is not None:
+            self.local.stop()
+        self._join(None)
+
+    def _join(self, timeout: float | None) -> None:
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def _say_what_is_waited_for(self) -> None:
+        count = self._connection.pending()
+        tasks = "1 task" if count == 1 else f"{count} tasks"
+        write_notice(f"waiting for {tasks} to finish (Ctrl-C ends them)")
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            while self._deliver_next():
+                pass
+        finally:
+            self._end()
+
+    def _deliver_next(self) -> bool:
+        """Wait for what comes in and deal with it; false when all is over.
+
+        A function of its own, so that nothing of it is held while the next one is waited for.
+        """
+        events = self._connection.receive(_ATTENTION_SECONDS)
+        if events is None:
+            return False
+        self._deliver(events)
+        del events
+        while self._unwanted:
+            self._unwanted.popleft().cancel()
+        self._release()
+        return not (self._is_ending and not self._connection.pending())
+
+    def _deliver(self, events: Sequence[tuple[Any, ...]]) -> None:
+        endings: list[tuple[Future[Any], Ending]] = []
+        for event in events:
+            match event:
+                case ("done", future, result):
+                    endings.append((future, result))
+                case ("stored", future, node, number, size):
+                    endings.append((future, self._make_stored(future, node, number, size)))
+                case ("failed", future, failure, cause):
+                    endings.append((future, Failed(failure, cause)))
+                case ("cancelled", future, cause):
+                    endings.append((future, Cancelled(cause)))
+                case ("output", number, node, is_stderr, text, dropped):
+                    task = self._label(number)
+                    write_output(task, node, text, dropped, is_stderr=is_stderr)
+                case ("setup_failed", description):
+                    self._break(description)
+                case ("stalled", what):
+                    write_notice(what)
+        end_all(endings)
+        for future, _ in endings:
+            self._pending.pop(future.number, None)
+
+    def _make_stored(self, future: Future[Any], node: int, number: int, _size: int) -> Stored:
+        connection = self._connection
+        stored = Stored(
+            future.number, self._released, lambda: connection.fetch(node, number), future._name
+        )
+        self._stored.add(stored)
+        return stored
+
+    def _label(self, number: int) -> str:
+        future = self._pending.get(number)
+        return f"{future._name if future else 'task'}-{number}"
+
+    def _break(self, description: bytes) -> None:
+        if self.broken is None:
+            self.broken = setup_failure(description)
+            cause = self.broken.__cause__
+            LOGGER.critical("Exception in initializer:", exc_info=cause or self.broken)
+
+    def _release(self) -> None:
+        numbers = []
+        while self._released:
+            numbers.append(self._released.popleft())
+        if numbers:
+            self._connection.release(numbers)
+
+    def _end(self) -> None:
+        """Leave nothing behind; only then is the thread over."""
+        self._bring_stored()
+        if self._waiting is None:
+            self._connection.close()
+        self._cancel_pending()
+        if self.local is not None:
+            self.local.stop()
+
+    def _bring_stored(self) -> None:
+        """Take over the results that lie in stores: they can be asked for after the end, too."""
+        for stored in list(self._stored):
+            stored.bring()
+
+    def _cancel_pending(self) -> None:
+        futures = list(self._pending.values())
+        self._pending.clear()
+        end_all((future, Cancelled(None)) for future in futures)
+
+
+class _Durations(OrderedDict[bytes, float]):
+    """How long calls of pickled functions took; those not seen for long are forgotten."""
+
+    def __setitem__(self, function: bytes, seconds: float) -> None:
+        super().__setitem__(function, seconds)
+        if len(self) > _MAX_DEFINITIONS:
+            self.popitem(last=False)
+
+
+class _Definitions:
+    """What functions are called on the connection; the least recently used are forgotten."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._numbers: OrderedDict[tuple[Any, ...], int] = OrderedDict()
+        self._bytes = 0
+
+    def number_of(self, function: Function, options: Options) -> int:
+        name = options.name or function.name
+        key = (function.pickled, name, options.key)
+        number = self._numbers.get(key)
+        if number is not None:
+            self._numbers.move_to_end(key)
+            return number
+        number = self._define(function.pickled, name, options)
+        self._numbers[key] = number
+        self._bytes += len(function.pickled)
+        self._forget_the_oldest()
+        return number
+
+    def _define(self, pickled: bytes, name: str, options: Options) -> int:
+        return self._connection.define(
+            pickled,
+            name,
+            cpus=options.cpus,
+            gpus=options.gpus,
+            memory=options.memory,
+            resources=options.resources,
+            retries=options.retries,
+            timeout=options.timeout,
+            priority=options.priority,
+        )
+
+    def _forget_the_oldest(self) -> None:
+        # The newest one stays, however large: it is about to be used.
+        while len(self._numbers) > 1 and (
+            len(self._numbers) > _MAX_DEFINITIONS or self._bytes > _MAX_DEFINITION_BYTES
+        ):
+            key, number = self._numbers.popitem(last=False)
+            self._bytes -= len(key[0])
+            self._connection.forget(number)

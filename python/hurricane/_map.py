@@ -1,0 +1,365 @@
+"""`map`: how inputs become tasks, and results come back in order.
+
+How many items make a task. Short calls should share one, or the way there and back costs more than
+the work; long ones should not, or some slots idle while one works a group off. What a call takes is
+only known when some have been measured, so the rule is:
+
+- An input no longer than `_SINGLES_PER_SLOT` for each slot is not grouped at all.
+- Where the function has been measured, a group aims at `_TARGET_SECONDS` of work.
+- Until then, groups grow with what was given out before: the first ones are single items.
+- No group is larger than its share of what is left, so that all slots finish together.
+
+An item that ends its worker, or cannot be pickled, must not take its group along: a group that
+fails as a whole is tried again item by item.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
+from typing import Any, Self, TypeVar
+
+from hurricane._columns import Columns, Input
+from hurricane._delivery import Delivery, encode_function, name_of
+from hurricane._ending import concerns_all_calls
+from hurricane._future import Future
+from hurricane._group import Group
+from hurricane._options import Options
+from hurricane._progress import Progress
+from hurricane._serialize import restore_exception
+
+T = TypeVar("T")
+
+# Inputs with a length up to this are submitted at once, as `Executor.map` does with all.
+_MAX_EAGER_ITEMS = 100_000
+
+# Of all others, so many items for each slot are read ahead of what was consumed.
+_MAX_ITEMS_AHEAD_PER_SLOT = 1_000
+
+# Some hundred times what a task costs on its way, and short enough to balance well.
+_TARGET_SECONDS = 0.002
+
+# Inputs this short are cheap to submit one by one, and may take any time.
+_SINGLES_PER_SLOT = 32
+
+# A group is at most this part of what was given out before, and of what is left, for each slot.
+_PARTS_OF_GIVEN = 8
+_PARTS_OF_REST = 4
+
+# How often a progress bar is looked after while nothing else happens.
+_PROGRESS_SECONDS = 0.1
+
+
+class Mapping:
+    """One call of `map`: what of its input was submitted and has not been consumed."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        options: Options,
+        function: Callable[..., Any],
+        source: Input,
+        *,
+        chunksize: int | None,
+        progress: Progress | None,
+    ) -> None:
+        self._delivery = delivery
+        self._options = options
+        self._single = encode_function(function, options.name)
+        self._group = encode_function(Group(function), options.name or name_of(function))
+        self._input = source
+        self._progress = progress
+        self._chunks: deque[_Chunk] = deque()
+        self._ahead = 0
+        self._sizes = _Sizes(
+            delivery.slots,
+            source.length,
+            1 if options.count_each_call else chunksize,
+            delivery.seconds_per_call.get(self._group.pickled),
+        )
+        self.trying_again = threading.RLock()
+
+    def begin(self) -> None:
+        """Submit what is to be submitted at once."""
+        if self._input.length is not None and self._input.length <= _MAX_EAGER_ITEMS:
+            while self._submit_next(_MAX_EAGER_ITEMS):
+                pass
+        else:
+            self._read_ahead(0)
+
+    def next_chunk(self, consumed: int) -> "_Chunk | None":
+        """Give what comes next, after `consumed` more items were consumed; None at the end."""
+        self._ahead -= consumed
+        try:
+            self._read_ahead(consumed)
+        except Exception:
+            # The input's own: it is raised in its place, after what came before it.
+            if not self._chunks:
+                raise
+        return self._chunks.popleft() if self._chunks else None
+
+    def put_back(self, chunks: "Iterable[_Chunk]") -> None:
+        """Have these come next."""
+        self._chunks.extendleft(reversed(list(chunks)))
+
+    def abandon(self) -> None:
+        """Cancel what is left. May be called by a finalizer."""
+        self._input.close()
+        for chunk in self._chunks:
+            self._delivery.cancel_later(chunk.futures())
+        self._chunks.clear()
+
+    def submit(self, columns: Columns) -> Future[Any]:
+        """Submit several items as one task, or one as a task of its own."""
+        if len(columns[0]) > 1:
+            return self._delivery.submit(self._group, self._options, columns, {})
+        item = tuple(column[0] for column in columns)
+        return self._delivery.submit(self._single, self._options, item, {})
+
+    def on_chunk_done(self, items: int) -> None:
+        """Count items that have ended."""
+        if self._progress is not None:
+            self._progress.add(items)
+
+    def on_group_measured(self, seconds: float, items: int) -> None:
+        """Learn how long a group took."""
+        per_call = self._sizes.measured(seconds / items)
+        self._delivery.seconds_per_call[self._group.pickled] = per_call
+
+    def _read_ahead(self, consumed: int) -> None:
+        """Keep the slots busy, but read no more than is allowed.
+
+        An input may be slow itself. So once the next result is here, it is handed out before more
+        than twice of what was consumed is read.
+        """
+        most = self._delivery.slots * _MAX_ITEMS_AHEAD_PER_SLOT
+        read = 0
+        while self._ahead < most:
+            if read > 2 * consumed and self._chunks and self._chunks[0].is_done():
+                break
+            count = self._submit_next(most - self._ahead)
+            if not count:
+                break
+            read += count
+
+    def _submit_next(self, most: int) -> int:
+        """Submit the next task; how many items it got."""
+        columns = self._input.take(min(self._sizes.next(), most))
+        if columns is None:
+            return 0
+        chunk = _Chunk(self, columns)
+        self._chunks.append(chunk)
+        self._sizes.given(chunk.size)
+        self._ahead += chunk.size
+        return chunk.size
+
+
+class Results(chain[T]):
+    """The results of a `map`, in order: an iterator, with the speed of `itertools.chain`.
+
+    Where an item has raised, so does `next`, and goes on with the item after it.
+    """
+
+    _chunks: "_ResultsByChunk"
+
+    @classmethod
+    def of(cls, mapping: Mapping, deadline: float | None, progress: Progress | None) -> Self:
+        """Give the results of a mapping that has begun."""
+        chunks = _ResultsByChunk(mapping, deadline, progress)
+        results: Self = cls.from_iterable(chunks)  # type: ignore[assignment]
+        results._chunks = chunks
+        return results
+
+    def close(self) -> None:
+        """Cancel what was not consumed."""
+        self._chunks.close()
+
+
+class _ResultsByChunk(Iterator[Iterable[Any]]):
+    """For each task of a mapping, an iterator over the results in it."""
+
+    def __init__(self, mapping: Mapping, deadline: float | None, progress: Progress | None) -> None:
+        self._mapping = mapping
+        self._deadline = deadline
+        self._progress = progress
+        self._is_started = False
+        self._handed_out = 0
+
+    def __next__(self) -> Iterable[Any]:
+        self._is_started = True
+        while True:
+            chunk = self._mapping.next_chunk(self._handed_out)
+            self._handed_out = 0
+            if chunk is None:
+                self.close()
+                raise StopIteration
+            self._wait_for(chunk)
+            parts = chunk.tried_again()
+            if parts is None:
+                self._handed_out = chunk.size
+                return chunk.results()
+            self._mapping.put_back(parts)
+
+    def close(self) -> None:
+        self._mapping.abandon()
+        if self._progress is not None:
+            self._progress.close()
+
+    def __del__(self) -> None:
+        # As in the standard library: who never began to iterate wants the calls, not the results.
+        if self._is_started:
+            self._mapping.abandon()
+
+    def _wait_for(self, chunk: "_Chunk") -> None:
+        try:
+            while not chunk.wait(self._seconds_to_wait()):
+                self._check_deadline()
+                self._look_after_progress()
+            self._look_after_progress()
+        except BaseException:
+            self._mapping.put_back([chunk])
+            self.close()
+            raise
+
+    def _seconds_to_wait(self) -> float | None:
+        if self._deadline is None:
+            return None if self._progress is None else _PROGRESS_SECONDS
+        left = self._deadline - time.monotonic()
+        return left if self._progress is None else min(left, _PROGRESS_SECONDS)
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise TimeoutError
+
+    def _look_after_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.show()
+
+
+class _Chunk:
+    """Some items that were submitted as one task."""
+
+    def __init__(self, mapping: Mapping, columns: Columns) -> None:
+        self.size = len(columns[0])
+        self._mapping = mapping
+        self._columns: Columns | None = columns
+        self._parts: list[_Chunk] | None = None
+        self._future = mapping.submit(columns)
+        self._future.add_done_callback(self._on_done)
+
+    def is_done(self) -> bool:
+        return self._future.done()
+
+    def futures(self) -> "list[Future[Any]]":
+        return [self._future] if self._parts is None else [part._future for part in self._parts]
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the task has ended; whether it has."""
+        return self._future._wait_for_end(timeout)
+
+    def tried_again(self) -> "list[_Chunk] | None":
+        """Give the items one by one, if the task failed and its items need not."""
+        if self.size > 1 and not concerns_all_calls(self._future._ending):
+            self._try_again()
+        return self._parts
+
+    def results(self) -> Iterable[Any]:
+        """Iterate over the results, holding none that was handed out."""
+        value, error = self._future._open()
+        if error is not None:
+            return _Outcomes([None] * self.size, dict.fromkeys(range(self.size), error))
+        if self.size == 1:
+            return _handing_out([value])
+        seconds, values, descriptions = value
+        self._mapping.on_group_measured(seconds, self.size)
+        if not descriptions:
+            return _handing_out(values)
+        return _Outcomes(
+            values, {index: restore_exception(text) for index, text in descriptions.items()}
+        )
+
+    def _on_done(self, _future: object) -> None:
+        # Here, and not only when somebody asks: a client waits for all pending tasks before it
+        # ends, and there must be no pending ones between the two tries.
+        if self.tried_again() is None:
+            self._columns = None
+            self._mapping.on_chunk_done(self.size)
+
+    def _try_again(self) -> None:
+        with self._mapping.trying_again:
+            if self._parts is not None or self._columns is None:
+                return
+            items = [
+                tuple(column[index : index + 1] for column in self._columns)
+                for index in range(self.size)
+            ]
+            self._columns = None
+            try:
+                self._parts = [_Chunk(self._mapping, item) for item in items]
+            except RuntimeError:  # The client is gone: what there is must do.
+                return
+
+
+class _Outcomes(Iterator[Any]):
+    """Results of which some are exceptions."""
+
+    def __init__(self, values: list[Any], errors: dict[int, BaseException]) -> None:
+        values.reverse()
+        self._values = values
+        self._errors = errors
+        self._index = -1
+
+    def __next__(self) -> Any:
+        if not self._values:
+            raise StopIteration
+        self._index += 1
+        value = self._values.pop()
+        if self._index in self._errors:
+            raise self._errors.pop(self._index)
+        return value
+
+
+class _Sizes:
+    """How many items the next task gets; the rule stands at the top of this file."""
+
+    def __init__(
+        self, slots: int, length: int | None, fixed: int | None, seconds_per_call: float | None
+    ) -> None:
+        self._slots = slots
+        self._length = length
+        self._fixed = fixed
+        self._seconds_per_call = seconds_per_call
+        self._given = 0
+        if fixed is None and length is not None and length <= slots * _SINGLES_PER_SLOT:
+            self._fixed = 1
+
+    def next(self) -> int:
+        if self._fixed is not None:
+            return self._fixed
+        return max(1, min(self._wished(), self._share_of_rest()))
+
+    def given(self, items: int) -> None:
+        self._given += items
+
+    def measured(self, seconds: float) -> float:
+        # The mean of old and new: single measurements jump.
+        known = self._seconds_per_call
+        self._seconds_per_call = seconds if known is None else (known + seconds) / 2
+        return self._seconds_per_call
+
+    def _wished(self) -> int:
+        if self._seconds_per_call is None:
+            return self._given // (self._slots * _PARTS_OF_GIVEN)
+        return int(_TARGET_SECONDS / max(self._seconds_per_call, 1e-9))
+
+    def _share_of_rest(self) -> int:
+        if self._length is None:
+            return _MAX_ITEMS_AHEAD_PER_SLOT // _PARTS_OF_REST
+        return (self._length - self._given) // (self._slots * _PARTS_OF_REST)
+
+
+def _handing_out(values: list[T]) -> Iterator[T]:
+    """Iterate over a list and take out each value as it is handed out, at C's speed."""
+    values.reverse()
+    return map(list.pop, repeat(values, len(values)))

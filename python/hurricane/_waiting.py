@@ -1,0 +1,76 @@
+"""How a running task waits for tasks of its own: it gives its resources back meanwhile.
+
+So one slot is enough for tasks within tasks. In a program nothing is given back, and waiting costs
+nothing extra.
+"""
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any
+
+from hurricane._exceptions import NestedTooDeep
+from hurricane._native import WorkerLink
+
+NOTHING_TO_GIVE_BACK: AbstractContextManager[None] = nullcontext()
+
+
+class Waiting(AbstractContextManager[None]):
+    """While at least one thread of the task is in here, its resources are free for others."""
+
+    def __init__(self, link: WorkerLink) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._threads == 0:
+                self._give_back()
+            self._threads += 1
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                self._link.wait_end()
+
+    def _give_back(self) -> None:
+        try:
+            self._link.wait_begin()
+        except RecursionError as error:
+            raise NestedTooDeep(*error.args) from None
+
+
+class Waiters(list[Any]):
+    """The waiters of a future of a running task.
+
+    `concurrent.futures.wait` and `as_completed` hang an event of theirs in here, and then wait for
+    that event: it must give the resources back meanwhile.
+    """
+
+    def __init__(self, waiting: Waiting) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def append(self, waiter: Any) -> None:
+        if not isinstance(waiter.event, _Event):
+            waiter.event = _Event(self._waiting)
+        super().append(waiter)
+
+
+class _Event(threading.Event):
+    def __init__(self, waiting: Waiting) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.is_set():
+            return True
+        with self._waiting:
+            return super().wait(timeout)
