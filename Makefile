@@ -75,7 +75,7 @@ test-pythons: $(addprefix test-python-,$(PYTHONS)) ## Run the Python tests on 3.
 
 .PHONY: $(addprefix test-python-,$(PYTHONS))
 $(addprefix test-python-,$(PYTHONS)): test-python-%: target/pythons/%/hurricane.stamp
-	$(<D)/bin/python -m pytest tests --pyargs hurricane
+	$(<D)/bin/python -m pytest tests docs --pyargs hurricane
 
 .PRECIOUS: target/pythons/%/hurricane.stamp target/pythons/%/tools.stamp
 target/pythons/%/hurricane.stamp: target/pythons/%/tools.stamp target/wheels/hurricane.stamp
