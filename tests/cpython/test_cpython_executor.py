@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 import tempfile
@@ -208,6 +209,8 @@ class FuturesOnHurricane(OnHurricane):
             "EXCEPTION_FUTURE": create_future(FINISHED, exception=OSError()),
             "SUCCESSFUL_FUTURE": create_future(FINISHED, result=42),
         }
+        # pytest's own handlers would keep from standard error what the tests look for there.
+        self.enterContext(unittest.mock.patch.object(logging.getLogger(), "handlers", []))
         tests = cpython.module_of(cpython.FutureTests)
         self.enterContext(
             unittest.mock.patch.multiple(
