@@ -241,3 +241,14 @@ fn a_task_assigned_before_the_first_tick_starts_with_the_first_worker() {
         ],
     );
 }
+
+#[test]
+fn what_a_client_beside_the_node_puts_is_kept_if_it_is_large() {
+    let mut node = cpu_node(1);
+    let mut actions = Vec::new();
+    let small = Bytes::from_static(b"small");
+    assert_eq!(node.keep(small.clone(), &mut actions), Value::Inline(small));
+    assert_eq!(node.keep(large(), &mut actions), stored(own(1)));
+    assert_eq!(actions, [store(1)]);
+    check(node, [row(drop_own(1), [Action::Drop { object: own(1) }])]);
+}
