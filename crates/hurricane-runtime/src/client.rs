@@ -5,7 +5,7 @@
 //! differs is the [`Sink`] that it speaks to.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -145,11 +145,11 @@ impl<F> Connection<F> {
     /// Makes an object of a value. It lives until it is released.
     pub fn put(&self, value: Bytes) -> Result<Number, SubmitError> {
         let mut state = self.open_state()?;
-        // What does not travel inside a message costs no allowance.
+        // A large value goes to the store of the nearest node, and costs no allowance.
         let carried_bytes = if value.len() > INLINE_LIMIT_BYTES { 0 } else { value.len() };
         let number = state.reserve(carried_bytes)?;
         state.live.insert(number, Live::Held);
-        let value = self.shared.sink.keep(value);
+        let value = Value::Inline(value);
         self.shared.sink.send(ClientToScheduler::Put { number, value });
         Ok(number)
     }
@@ -158,7 +158,7 @@ impl<F> Connection<F> {
     pub fn wait_for_allowance(&self, timeout: Duration) -> Result<bool, ConnectionError> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.open_state()?;
-        while !state.may_submit(state.refused_bytes) {
+        while !state.may_submit() {
             let Some(waited) = self.shared.wait(&self.shared.allowed, state, deadline) else {
                 return Ok(false);
             };
@@ -261,7 +261,7 @@ impl<F> Connection<F> {
 
 impl<F: Send + 'static> Connection<F> {
     /// A connection that speaks to `sink`; what the scheduler answers is delivered to the mailbox.
-    pub(crate) fn open(sink: Box<dyn Sink>) -> (Self, Arc<dyn Mailbox>) {
+    pub(crate) fn open(sink: Box<dyn Sink>) -> (Self, Weak<dyn Mailbox>) {
         let shared = Arc::new(Shared {
             process: ProcessMark::here(),
             sink,
@@ -269,7 +269,8 @@ impl<F: Send + 'static> Connection<F> {
             arrived: Condvar::new(),
             allowed: Condvar::new(),
         });
-        (Self { shared: Arc::clone(&shared) }, shared)
+        let mailbox = Arc::downgrade(&shared);
+        (Self { shared }, mailbox)
     }
 }
 
@@ -290,8 +291,6 @@ pub(crate) trait Sink: Send + Sync {
     /// Sends a message, in the order of the calls. What cannot be sent any more is dropped: the
     /// mailbox will be closed.
     fn send(&self, message: ClientToScheduler);
-    /// Makes a value ready to be put: keeps it in a store, if it is too large for a message.
-    fn keep(&self, value: Bytes) -> Value;
     /// The bytes of an object.
     fn fetch(&self, object: ObjectId) -> Option<Bytes>;
     /// Whether a task runs now, as far as is known here.
@@ -306,6 +305,15 @@ pub(crate) trait Mailbox: Send + Sync {
     fn deliver(&self, messages: Vec<SchedulerToClient>);
     /// Nothing more will come. What has come may still be received.
     fn close(&self, reason: ConnectionError);
+}
+
+/// A client is gone when nobody holds its connection any more.
+impl<F> Drop for Shared<F> {
+    fn drop(&mut self) {
+        if self.check_process().is_ok() && self.lock().closed.is_none() {
+            self.sink.close();
+        }
+    }
 }
 
 struct Shared<F> {
@@ -388,8 +396,6 @@ struct State<F> {
     allowance: Allowance,
     /// What was submitted in all, to be compared with the allowance.
     submitted: Allowance,
-    /// The size of what was last refused: what a waiter for allowance will try again.
-    refused_bytes: u64,
     definitions: u32,
     numbers: u64,
     live: HashMap<Number, Live<F>>,
@@ -413,7 +419,6 @@ impl<F> Default for State<F> {
             dropped_lines: 0,
             allowance: Allowance::default(),
             submitted: Allowance::default(),
-            refused_bytes: 0,
             definitions: 0,
             numbers: 0,
             live: HashMap::new(),
@@ -434,21 +439,18 @@ impl<F> State<F> {
         is_first
     }
 
-    fn may_submit(&self, bytes: u64) -> bool {
-        self.submitted.tasks < self.allowance.tasks
-            && self.submitted.bytes.saturating_add(bytes) <= self.allowance.bytes
+    /// What crosses the limit of bytes may still be submitted: it may be larger than the limit.
+    fn may_submit(&self) -> bool {
+        self.submitted.tasks < self.allowance.tasks && self.submitted.bytes < self.allowance.bytes
     }
 
     /// The next number, within the allowance.
     fn reserve(&mut self, bytes: usize) -> Result<Number, SubmitError> {
-        let bytes = bytes as u64;
-        if !self.may_submit(bytes) {
-            self.refused_bytes = bytes;
+        if !self.may_submit() {
             return Err(SubmitError::AllowanceUsedUp);
         }
-        self.refused_bytes = 0;
         self.submitted.tasks += 1;
-        self.submitted.bytes += bytes;
+        self.submitted.bytes += bytes as u64;
         self.numbers += 1;
         Ok(Number(self.numbers))
     }

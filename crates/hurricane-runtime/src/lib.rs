@@ -11,8 +11,12 @@
 
 pub mod cli;
 pub mod client;
+mod inbox;
+mod link;
 pub mod local;
 mod platform;
+mod store;
+mod worker;
 pub mod worker_link;
 
 pub use client::Connection;

@@ -1,3 +1,9 @@
 //! Everything that differs by operating system, and all unsafe code of this crate.
 
-pub mod fork;
+pub(crate) mod descriptors;
+pub(crate) mod directories;
+pub(crate) mod fork;
+pub(crate) mod machine;
+pub(crate) mod parent;
+pub(crate) mod processes;
+pub(crate) mod signals;

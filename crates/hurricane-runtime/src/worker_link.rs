@@ -1,19 +1,57 @@
 //! A worker process's end of the link to its node.
+//!
+//! The main thread reads the link itself, which costs the fewest wake-ups. Once a task speaks in the
+//! part of a client, a thread takes the reading over: answers must arrive while the task runs.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
+use std::{io, mem};
 
 use bytes::Bytes;
+use hurricane_core::frame::{Decoder, MAX_WORKER_FRAME_BYTES};
 use hurricane_core::id::{DefinitionId, RunId};
+use hurricane_core::message::{NodeToWorker, Value, WorkerToNode};
 
 use crate::client::{Connection, ConnectionError};
+use crate::link::{self, Hello};
+use crate::platform::fork::Unshared;
+use crate::platform::parent;
+use crate::platform::signals::Mask;
+
+use nesting::{Nesting, TaskSink};
+use sender::Sender;
+
+mod nesting;
+mod sender;
 
 /// A worker process's link to its node. Made once, by the worker's main thread, first thing.
 ///
 /// `F` is what its connections give back when a task ends: see [`Connection`].
-#[derive(Debug)]
 pub struct WorkerLink<F> {
-    connection: Option<Connection<F>>,
+    hello: Hello,
+    sender: Arc<Sender>,
+    nesting: Arc<Nesting>,
+    /// The connection of the running task, once it was asked for.
+    connection: Mutex<Option<Connection<F>>>,
+    /// Held by the main thread while it waits for its next order.
+    intake: Mutex<Intake>,
+}
+
+/// Where the main thread's orders come from.
+enum Intake {
+    /// It reads the link itself.
+    Link(Reader),
+    /// A thread reads the link.
+    Thread(mpsc::Receiver<NodeToWorker>),
+}
+
+struct Reader {
+    link: Arc<Unshared>,
+    decoder: Decoder,
 }
 
 /// What a worker is to do next.
@@ -76,43 +114,83 @@ impl<F: Send + 'static> WorkerLink<F> {
     /// privileges, no core dumps, higher OOM score, and a thread that ends the process and its tree
     /// when the node is gone. Waits for the node's first frame.
     pub fn take() -> Result<Self, WorkerLinkError> {
-        Err(WorkerLinkError::NodeGone)
+        Self::take_over().map_err(WorkerLinkError::NoNode)
+    }
+
+    fn take_over() -> io::Result<Self> {
+        parent::become_worker()?;
+        let link = Arc::new(Unshared::new(parent::take_standard_input()?));
+        let mut decoder = Decoder::new(MAX_WORKER_FRAME_BYTES);
+        let hello: Hello = link::next_message(&link, &mut decoder)?;
+        parent::watch(hello.node_process, Arc::clone(&link))?;
+        let sender = Arc::new(Sender::new(Arc::clone(&link)));
+        Ok(Self {
+            hello,
+            nesting: Arc::new(Nesting::new(Arc::clone(&sender))),
+            sender,
+            connection: Mutex::new(None),
+            intake: Mutex::new(Intake::Link(Reader { link, decoder })),
+        })
     }
 
     /// The opaque setup of [`crate::LocalConfig`].
     pub fn setup(&self) -> Bytes {
-        Bytes::new()
+        self.hello.setup.clone()
     }
 
     /// The name of the node.
     pub fn node_name(&self) -> &str {
-        ""
+        &self.hello.node_name
     }
 
     /// The file to which the worker is to write its stacks.
     pub fn stack_path(&self) -> &Path {
-        Path::new("")
+        Path::new(OsStr::from_bytes(&self.hello.stack_path))
     }
 
     /// The signal on which the worker is to write the stacks of all its threads.
     pub fn stack_signal(&self) -> i32 {
-        0
+        self.hello.stack_signal
     }
 
     /// The worker is set up and takes runs.
     pub fn ready(&self) -> Result<(), WorkerLinkError> {
-        Ok(())
+        self.send(&WorkerToNode::Ready)
     }
 
     /// The worker's setup failed and it ends.
     pub fn setup_failed(&self, error: Bytes) -> Result<(), WorkerLinkError> {
-        let _ = error;
-        Ok(())
+        self.send(&WorkerToNode::SetupFailed { error })
     }
 
     /// The next thing to do; waits for it. None: end. For the main thread only.
     pub fn receive(&self) -> Result<Option<Job>, WorkerLinkError> {
-        Ok(None)
+        self.sender.check_process().map_err(|_| WorkerLinkError::NodeGone)?;
+        let mut intake = lock(&self.intake);
+        loop {
+            let message = match &mut *intake {
+                Intake::Link(reader) => reader.next().ok(),
+                Intake::Thread(orders) => orders.recv().ok(),
+            };
+            match message.ok_or(WorkerLinkError::NodeGone)? {
+                NodeToWorker::Define { id, name, function } => {
+                    return Ok(Some(Job::Define { id, name, function }));
+                }
+                NodeToWorker::Forget { id } => return Ok(Some(Job::Forget { id })),
+                NodeToWorker::Run { run, definition, arguments, inputs } => {
+                    self.nesting.begin_run();
+                    let inputs = inputs.into_iter().map(bytes_of).collect();
+                    return Ok(Some(Job::Run { run, definition, arguments, inputs }));
+                }
+                NodeToWorker::Stop => return Ok(None),
+                // They are for a task that has ended before they came.
+                NodeToWorker::Nested(_)
+                | NodeToWorker::Object { .. }
+                | NodeToWorker::MayWait
+                | NodeToWorker::Granted
+                | NodeToWorker::TooDeep { .. } => {}
+            }
+        }
     }
 
     /// The run returned.
@@ -122,8 +200,8 @@ impl<F: Send + 'static> WorkerLink<F> {
         result: Bytes,
         ran: Duration,
     ) -> Result<(), WorkerLinkError> {
-        let _ = (run, result, ran);
-        Ok(())
+        self.end_run();
+        self.send(&WorkerToNode::Finished { run, result, ran })
     }
 
     /// The run raised.
@@ -133,23 +211,106 @@ impl<F: Send + 'static> WorkerLink<F> {
         exception: Bytes,
         ran: Duration,
     ) -> Result<(), WorkerLinkError> {
-        let _ = (run, exception, ran);
-        Ok(())
+        self.end_run();
+        self.send(&WorkerToNode::Raised { run, exception, ran })
     }
 
     /// The connection of the running task in the part of a client; each call, the same one within
     /// a run. It closes when the run ends. Fails with `Closed` when no task runs.
     pub fn connect(&self) -> Result<Connection<F>, ConnectionError> {
-        self.connection.clone().ok_or(ConnectionError::Closed)
+        self.sender.check_process()?;
+        let mut connection = lock(&self.connection);
+        self.listen_for_answers()?;
+        if let Some(open) = &*connection {
+            return Ok(open.clone());
+        }
+        let (made, mailbox) = Connection::open(Box::new(TaskSink::new(&self.nesting)));
+        self.nesting.open_mailbox(mailbox)?;
+        Ok(connection.insert(made).clone())
     }
 
-    /// The running task waits for its children from now on.
+    /// The running task waits for its children from now on. Those of its threads that wait at the
+    /// same time wait as one.
     pub fn wait_begin(&self) -> Result<(), WaitError> {
-        Ok(())
+        self.sender.check_process()?;
+        self.listen_for_answers()?;
+        self.nesting.wait_begin()
     }
 
     /// The task would go on; returns when it has its resources again.
     pub fn wait_end(&self) -> Result<(), WaitError> {
+        self.sender.check_process()?;
+        self.nesting.wait_end()
+    }
+
+    fn send(&self, message: &WorkerToNode) -> Result<(), WorkerLinkError> {
+        self.sender.send(message).map_err(|_| WorkerLinkError::NodeGone)
+    }
+
+    /// Nothing is locked in a forked child that got here with its parent's task.
+    fn end_run(&self) {
+        if self.sender.check_process().is_err() {
+            return;
+        }
+        self.nesting.end_run();
+        *lock(&self.connection) = None;
+    }
+
+    /// Has a thread read the link from now on, if a task runs: the main thread runs it, and so reads
+    /// nothing now.
+    fn listen_for_answers(&self) -> Result<(), ConnectionError> {
+        let running = self.nesting.running()?;
+        let mut intake = lock(&self.intake);
+        if let Intake::Link(reader) = &mut *intake {
+            let (orders, received) = mpsc::channel();
+            let fresh = Decoder::new(MAX_WORKER_FRAME_BYTES);
+            let decoder = mem::replace(&mut reader.decoder, fresh);
+            let reader = Reader { link: Arc::clone(&reader.link), decoder };
+            let nesting = Arc::clone(&self.nesting);
+            let mask = Mask::block_all();
+            let started = thread::Builder::new()
+                .name("hurricane-link".into())
+                .spawn(move || listen(reader, &orders, &nesting));
+            mask.apply();
+            started.map_err(|_| ConnectionError::Closed)?;
+            *intake = Intake::Thread(received);
+        }
+        drop(running);
         Ok(())
     }
+}
+
+impl Reader {
+    fn next(&mut self) -> io::Result<NodeToWorker> {
+        link::next_message(&self.link, &mut self.decoder)
+    }
+}
+
+impl<F> std::fmt::Debug for WorkerLink<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("WorkerLink").field("node", &self.hello.node_name).finish()
+    }
+}
+
+/// Reads the link until it ends: orders go to the main thread, answers to who waits for them.
+fn listen(mut reader: Reader, orders: &mpsc::Sender<NodeToWorker>, nesting: &Nesting) {
+    while let Ok(message) = reader.next() {
+        if let Some(order) = nesting.deliver(message) {
+            // The main thread has ended its loop: then the process ends.
+            let _ = orders.send(order);
+        }
+    }
+    nesting.end();
+}
+
+/// The node has put the bytes of stored values in their place.
+fn bytes_of(input: Value) -> Bytes {
+    match input {
+        Value::Inline(bytes) => bytes,
+        Value::Stored(_) => Bytes::new(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,9 +4,13 @@
 //! link ends when its process ends, and knows itself to be a child, so that nothing in it waits for
 //! a thread that does not exist there.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Descriptors above this are not closed in children. A process with a million open ones has other
 /// problems.
@@ -22,24 +26,24 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Remembers in which process it was made.
 #[derive(Clone, Copy, Debug)]
-pub struct ProcessMark(u32);
+pub(crate) struct ProcessMark(u32);
 
 impl ProcessMark {
     /// A mark of this process.
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         watch();
         Self(GENERATION.load(Ordering::Relaxed))
     }
 
     /// Whether this is the process where the mark was made, and not a forked child of it.
-    pub fn is_here(self) -> bool {
+    pub(crate) fn is_here(self) -> bool {
         self.0 == GENERATION.load(Ordering::Relaxed)
     }
 }
 
 /// A descriptor that forked children close.
 #[derive(Debug)]
-pub struct Unshared {
+pub(crate) struct Unshared {
     /// Always there, but while it is dropped.
     descriptor: Option<OwnedFd>,
     process: ProcessMark,
@@ -47,12 +51,23 @@ pub struct Unshared {
 
 impl Unshared {
     /// Takes a descriptor that no forked child may keep.
-    pub fn new(descriptor: OwnedFd) -> Self {
+    pub(crate) fn new(descriptor: OwnedFd) -> Self {
         let process = ProcessMark::here();
         if let Some((word, bit)) = place_of(descriptor.as_raw_fd()) {
             word.fetch_or(bit, Ordering::Relaxed);
         }
         Self { descriptor: Some(descriptor), process }
+    }
+
+    /// Has the tokio loop of this thread watch it.
+    pub(crate) fn watched(self, interest: Interest) -> io::Result<AsyncFd<Self>> {
+        #[expect(unsafe_code, reason = "tokio cannot know that a type keeps its descriptor open")]
+        // SAFETY: an `Unshared` owns its descriptor, names the same one until it is dropped, and
+        // offers no way to close it or to exchange it before. In a forked child, where it is closed
+        // early, the loop does not run.
+        unsafe {
+            Ok(AsyncFd::register_with_interest(self, interest)?)
+        }
     }
 }
 

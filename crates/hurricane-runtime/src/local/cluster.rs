@@ -1,0 +1,164 @@
+//! The two machines of a one-machine cluster, scheduler and node, each one's actions the other's
+//! events. No thread, no socket: what concerns the world comes out as effects.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use hurricane_core::id::{ClientId, NodeId, Number};
+use hurricane_core::message::{ClientToScheduler, SchedulerToClient, Value};
+use hurricane_core::node::{self, Node};
+use hurricane_core::resources::Resources;
+use hurricane_core::scheduler::{self, Scheduler};
+use hurricane_core::snapshot::Snapshot;
+use hurricane_core::time::{Time, earliest, micros};
+
+/// The one node. Ids of nodes need to differ within a cluster only.
+pub(super) const NODE: NodeId = NodeId(1);
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Something for the scheduler.
+    Scheduler(scheduler::Event),
+    /// Something for the node.
+    Node(node::Event),
+}
+
+/// What must be done in the world.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Tell a client.
+    Tell(ClientId, SchedulerToClient),
+    /// End a client's connection.
+    Refuse(ClientId, &'static str),
+    /// See to the workers and the store.
+    Node(node::Action),
+}
+
+/// Scheduler and node of one machine.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    scheduler: Scheduler,
+    node: Node,
+    began: Instant,
+    queue: VecDeque<Input>,
+    scheduler_actions: Vec<scheduler::Action>,
+    node_actions: Vec<node::Action>,
+}
+
+impl Cluster {
+    /// A cluster whose node has these resources.
+    pub(super) fn new(name: Box<str>, resources: Resources) -> Self {
+        let joined = scheduler::Event::NodeJoined {
+            node: NODE,
+            name: name.clone(),
+            resources: resources.clone(),
+        };
+        Self {
+            scheduler: Scheduler::new(scheduler::Config { is_one_machine: true }),
+            node: Node::new(node::Config { id: NODE, name, resources }),
+            began: Instant::now(),
+            queue: VecDeque::from([Input::Scheduler(joined)]),
+            scheduler_actions: Vec::new(),
+            node_actions: Vec::new(),
+        }
+    }
+
+    /// Applies what happened, and what is due, until both machines are quiet.
+    pub(super) fn apply(
+        &mut self,
+        inputs: impl IntoIterator<Item = Input>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let now = Time(micros(self.began.elapsed()));
+        self.queue.extend(inputs);
+        if self.scheduler.deadline().is_some_and(|deadline| deadline <= now) {
+            self.queue.push_back(Input::Scheduler(scheduler::Event::Tick));
+        }
+        if self.node.deadline().is_some_and(|deadline| deadline <= now) {
+            self.queue.push_back(Input::Node(node::Event::Tick));
+        }
+        while let Some(input) = self.queue.pop_front() {
+            match input {
+                Input::Scheduler(event) => self.apply_to_scheduler(now, event, effects),
+                Input::Node(event) => self.apply_to_node(now, event, effects),
+            }
+        }
+    }
+
+    /// When `apply` is due if nothing else happens first.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let deadline = earliest(self.scheduler.deadline(), self.node.deadline())?;
+        Some(self.began + deadline.since(Time::default()))
+    }
+
+    /// A plain copy of the state for people to look at.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.scheduler.snapshot()
+    }
+
+    /// Whether a task of a client has room on the node now.
+    pub(super) fn is_running(&self, client: ClientId, number: Number) -> bool {
+        self.scheduler.is_running(client, number)
+    }
+
+    fn apply_to_scheduler(
+        &mut self,
+        now: Time,
+        mut event: scheduler::Event,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let scheduler::Event::FromClient { message, .. } = &mut event {
+            self.keep_what_is_put(message, effects);
+        }
+        self.scheduler.handle(now, event, &mut self.scheduler_actions);
+        for action in self.scheduler_actions.drain(..) {
+            match action {
+                scheduler::Action::ToClient { client, message } => {
+                    effects.push(Effect::Tell(client, message));
+                }
+                scheduler::Action::RefuseClient { client, reason } => {
+                    effects.push(Effect::Refuse(client, reason));
+                }
+                scheduler::Action::ToNode { message, .. } => {
+                    self.queue.push_back(Input::Node(node::Event::FromScheduler(message)));
+                }
+                scheduler::Action::RefuseNode { reason, .. } => {
+                    unreachable!("the node beside the scheduler broke the protocol: {reason}")
+                }
+            }
+        }
+    }
+
+    fn apply_to_node(&mut self, now: Time, event: node::Event, effects: &mut Vec<Effect>) {
+        self.node.handle(now, event, &mut self.node_actions);
+        self.carry_out_for_node(effects);
+    }
+
+    /// What is too large for a message goes into the node's store.
+    fn keep_what_is_put(&mut self, message: &mut ClientToScheduler, effects: &mut Vec<Effect>) {
+        if let ClientToScheduler::Put { value, .. } = message
+            && let Value::Inline(bytes) = value
+        {
+            *value = self.node.keep(std::mem::take(bytes), &mut self.node_actions);
+            self.carry_out_for_node(effects);
+        }
+    }
+
+    fn carry_out_for_node(&mut self, effects: &mut Vec<Effect>) {
+        for action in self.node_actions.drain(..) {
+            match action {
+                node::Action::ToScheduler(message) => {
+                    let event = scheduler::Event::FromNode { node: NODE, message };
+                    self.queue.push_back(Input::Scheduler(event));
+                }
+                // On one machine there is no other node to fetch from.
+                node::Action::Fetch { object } => {
+                    let event = node::Event::Fetched { object, is_here: false };
+                    self.queue.push_back(Input::Node(event));
+                }
+                other => effects.push(Effect::Node(other)),
+            }
+        }
+    }
+}
