@@ -159,7 +159,7 @@ impl<F> Connection<F> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.open_state()?;
         while !state.may_submit() {
-            let Some(waited) = self.shared.wait(&self.shared.allowed, state, deadline) else {
+            let Some(waited) = wait_once(&self.shared.allowed, state, deadline) else {
                 return Ok(false);
             };
             state = waited;
@@ -213,7 +213,7 @@ impl<F> Connection<F> {
             if state.closed.is_some() {
                 return Ok(None);
             }
-            let Some(waited) = self.shared.wait(&self.shared.arrived, state, deadline) else {
+            let Some(waited) = wait_once(&self.shared.arrived, state, deadline) else {
                 return Ok(Some(Vec::new()));
             };
             state = waited;
@@ -334,21 +334,6 @@ impl<F> Shared<F> {
 
     fn lock(&self) -> MutexGuard<'_, State<F>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits once; none when the deadline has passed.
-    fn wait<'a>(
-        &self,
-        signal: &Condvar,
-        state: MutexGuard<'a, State<F>>,
-        deadline: Option<Instant>,
-    ) -> Option<MutexGuard<'a, State<F>>> {
-        let Some(deadline) = deadline else {
-            return Some(signal.wait(state).unwrap_or_else(PoisonError::into_inner));
-        };
-        let left = deadline.checked_duration_since(Instant::now())?;
-        let waited = signal.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-        Some(waited.0)
     }
 
     fn wake_all(&self) {
@@ -555,6 +540,21 @@ impl<F> State<F> {
     }
 }
 
+/// Waits for a signal; none when the deadline has passed.
+fn wait_once<'a, T>(
+    signal: &Condvar,
+    state: MutexGuard<'a, T>,
+    deadline: Option<Instant>,
+) -> Option<MutexGuard<'a, T>> {
+    let Some(deadline) = deadline else {
+        return Some(signal.wait(state).unwrap_or_else(PoisonError::into_inner));
+    };
+    let left = deadline.checked_duration_since(Instant::now())?;
+    let waited = signal.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+    Some(waited.0)
+}
+
+#[expect(clippy::naive_bytecount, reason = "it is output that is being dropped")]
 fn lines_in(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }

@@ -87,6 +87,7 @@ fn read_some(link: impl AsFd, decoder: &mut Decoder) -> io::Result<()> {
     }
 }
 
+#[expect(clippy::large_stack_arrays, reason = "our threads' stacks have two megabytes")]
 fn read(link: impl AsFd, decoder: &mut Decoder, flags: RecvFlags) -> rustix::io::Result<usize> {
     let mut chunk = [const { MaybeUninit::uninit() }; READ_BYTES];
     loop {

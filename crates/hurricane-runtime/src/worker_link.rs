@@ -288,7 +288,10 @@ impl Reader {
 
 impl<F> std::fmt::Debug for WorkerLink<F> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("WorkerLink").field("node", &self.hello.node_name).finish()
+        formatter
+            .debug_struct("WorkerLink")
+            .field("node", &self.hello.node_name)
+            .finish_non_exhaustive()
     }
 }
 

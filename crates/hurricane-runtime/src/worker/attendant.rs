@@ -286,6 +286,7 @@ impl Pipe {
         read
     }
 
+    #[expect(clippy::large_stack_arrays, reason = "the loop's stack has two megabytes")]
     fn read_now(&self) -> PipeRead {
         let Some(descriptor) = &self.descriptor else {
             return PipeRead::Ended;

@@ -26,9 +26,12 @@ pub(super) struct State {
     is_running: bool,
     mailbox: Option<Weak<dyn Mailbox>>,
     /// Answers that nobody has taken yet, in their order.
-    fetched: HashMap<ObjectId, VecDeque<Option<Bytes>>>,
+    fetched: HashMap<ObjectId, VecDeque<Fetched>>,
     waiting: Waiting,
 }
+
+/// An object's bytes; none if it is gone.
+struct Fetched(Option<Bytes>);
 
 /// Whether the task waits for its children, without its resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +102,7 @@ impl Nesting {
             }
             NodeToWorker::Object { object, value } => {
                 let bytes = value.map(super::bytes_of);
-                state.fetched.entry(object).or_default().push_back(bytes);
+                state.fetched.entry(object).or_default().push_back(Fetched(bytes));
             }
             NodeToWorker::MayWait => state.waiting = Waiting::Yes,
             NodeToWorker::TooDeep { limit } => state.waiting = Waiting::TooDeep { limit },
@@ -149,8 +152,8 @@ impl Nesting {
         let mut state = self.running().ok()?;
         self.send(&WorkerToNode::Fetch { object });
         loop {
-            if let Some(answer) = state.take_fetched(object) {
-                return answer;
+            if let Some(Fetched(bytes)) = state.take_fetched(object) {
+                return bytes;
             }
             state = self.wait(state).ok()?;
         }
@@ -178,7 +181,7 @@ impl Nesting {
 }
 
 impl State {
-    fn take_fetched(&mut self, object: ObjectId) -> Option<Option<Bytes>> {
+    fn take_fetched(&mut self, object: ObjectId) -> Option<Fetched> {
         let answers = self.fetched.get_mut(&object)?;
         let answer = answers.pop_front()?;
         if answers.is_empty() {

@@ -66,7 +66,7 @@ fn an_exception_of_the_task_arrives() {
 #[test]
 fn what_was_printed_precedes_the_end_line_by_line() {
     let mut cluster = Cluster::start(1);
-    let text: String = (0..5_000).map(|line| format!("line {line}\n")).collect();
+    let text = (0..5_000).map(|line| format!("line {line}")).collect::<Vec<_>>().join("\n") + "\n";
     let number = cluster.submit("print", text.clone());
     cluster.end_of(number);
     assert!(cluster.output.iter().all(|(task, stream, lines)| {
@@ -228,6 +228,29 @@ fn a_missing_worker_program_is_a_sentence() {
 fn more_slots_than_descriptors_is_a_sentence_with_a_number() {
     let error = Local::start(config(1 << 40, "")).expect_err("no machine has so many");
     assert!(error.hint().is_some_and(|hint| hint.starts_with("ulimit -n ")), "{error}");
+}
+
+#[test]
+fn too_low_a_limit_of_descriptors_is_a_sentence_with_a_number() {
+    let said = starting_after("ulimit -n 64");
+    assert!(said.contains("this process may open 64\nulimit -n "), "{said}");
+    // The soft limit alone is no obstacle.
+    assert_eq!(starting_after("ulimit -S -n 64"), "started\n");
+}
+
+#[test]
+fn a_runtime_directory_that_cannot_be_used_is_a_sentence_with_a_hint() {
+    let said = starting_after("export HURRICANE_RUNTIME_DIR=/proc/none");
+    let expected = "cannot write into the runtime directory `/proc/none`\n\
+                    set HURRICANE_RUNTIME_DIR to a directory of your own\n";
+    assert_eq!(said, expected);
+}
+
+/// What the program says that starts a cluster after a line of shell.
+fn starting_after(line: &str) -> String {
+    let script = format!("{line}; exec {PROGRAM} start");
+    let output = Command::new("sh").args(["-c", &script]).output();
+    String::from_utf8(output.expect("every machine has a shell").stdout).expect("it says text")
 }
 
 fn kill(process: u32, signal: &str) {

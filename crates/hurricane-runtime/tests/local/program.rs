@@ -1,5 +1,5 @@
 //! A program of the tests: `worker` serves a node with functions of few words, `parent` is a program
-//! with a local cluster that waits to be killed.
+//! with a local cluster that waits to be killed, and `start` tries to start one.
 
 use std::io::{self, Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -20,6 +20,7 @@ fn main() {
     match env::args().nth(1).as_deref() {
         Some("worker") => work(),
         Some("parent") => wait_to_be_killed(),
+        Some("start") => start(),
         other => panic!("no such part: {other:?}"),
     }
 }
@@ -60,26 +61,26 @@ fn call(link: &Link, function: &[u8], arguments: &Bytes, inputs: &[Bytes]) -> Re
         "join" => Ok(inputs.concat().into()),
         "raise" => Err(arguments.clone()),
         "size" => Ok(vec![7; text(arguments).parse().expect("a number")].into()),
-        "print" => print(arguments),
+        "print" => Ok(print(arguments)),
         "process" => Ok(process::id().to_string().into()),
         "variable" => Ok(env::var(text(arguments)).unwrap_or_else(|_| "unset".into()).into()),
         "descriptors" => Ok(open_descriptors().into()),
-        "stay" => stay(arguments),
+        "stay" => Ok(stay(arguments)),
         "nest" => nest(link, arguments),
-        "child" => in_forked_child(link),
+        "child" => Ok(in_forked_child(link)),
         other => panic!("no such function: {other}"),
     }
 }
 
-fn print(arguments: &[u8]) -> Result<Bytes, Bytes> {
+fn print(arguments: &[u8]) -> Bytes {
     io::stdout().write_all(arguments).expect("the node reads");
     io::stdout().flush().expect("the node reads");
-    Ok(Bytes::new())
+    Bytes::new()
 }
 
 /// Starts a child, and one that leaves its family; writes all three process ids into a file, and
 /// never returns.
-fn stay(file: &[u8]) -> Result<Bytes, Bytes> {
+fn stay(file: &[u8]) -> Bytes {
     let line = "sleep 1000 & echo $! >&3; setsid sh -c 'echo $$ >&3; exec sleep 1000' & wait";
     let file = text(file);
     let script = format!("exec 3>>{file}.part; {line}");
@@ -91,12 +92,12 @@ fn stay(file: &[u8]) -> Result<Bytes, Bytes> {
     while fs::read_to_string(format!("{file}.part")).unwrap_or_default().lines().count() < 2 {
         thread::park_timeout(Duration::from_millis(1));
     }
-    let mut list = fs::read_to_string(format!("{file}.part")).expect("it was just read");
-    list.push_str(&format!("{}\n{}\n", child.id(), process::id()));
-    fs::write(format!("{file}.whole"), list).expect("the directory is the test's");
+    let list = fs::read_to_string(format!("{file}.part")).expect("it was just read");
+    let whole = format!("{list}{}\n{}\n", child.id(), process::id());
+    fs::write(format!("{file}.whole"), whole).expect("the directory is the test's");
     fs::rename(format!("{file}.whole"), file).expect("the directory is the test's");
     child.wait().expect("it is this process's child");
-    Ok(Bytes::new())
+    Bytes::new()
 }
 
 /// Has a child task echo the arguments, and waits for it without resources.
@@ -117,7 +118,7 @@ fn nest(link: &Link, arguments: &Bytes) -> Result<Bytes, Bytes> {
 }
 
 /// What a forked child is told when it uses its parent's task.
-fn in_forked_child(link: &Link) -> Result<Bytes, Bytes> {
+fn in_forked_child(link: &Link) -> Bytes {
     let connection = link.connect().expect("a task runs");
     let before = open_descriptors();
     let (mut read, mut write) = io::pipe().expect("there are descriptors left");
@@ -134,23 +135,34 @@ fn in_forked_child(link: &Link) -> Result<Bytes, Bytes> {
     drop(write);
     let mut sentence = String::new();
     read.read_to_string(&mut sentence).expect("the child wrote text");
-    Ok(sentence.into())
+    sentence.into()
 }
 
 /// A program with a local cluster, whose one task stays. It is killed from outside.
 fn wait_to_be_killed() {
-    let worker = env::current_exe().expect("this program has a path");
-    let local = Local::start(LocalConfig {
-        slots: Some(1),
-        worker_command: vec![worker.into(), "worker".into()],
-        setup: Bytes::new(),
-    })
-    .expect("nothing is in the way");
+    let local = Local::start(config()).expect("nothing is in the way");
     let connection = local.connect::<()>().expect("it has just been started");
     let file = env::args().nth(2).expect("a file for the process ids");
     let stay = define(&connection, "stay");
     submit(&connection, stay, file.into(), Vec::new());
     first_end(&connection);
+}
+
+/// Starts a local cluster; says why and what to do if there is none.
+fn start() {
+    match Local::start(config()) {
+        Ok(_) => println!("started"),
+        Err(error) => println!("{error}\n{}", error.hint().unwrap_or_default()),
+    }
+}
+
+fn config() -> LocalConfig {
+    let worker = env::current_exe().expect("this program has a path");
+    LocalConfig {
+        slots: Some(1),
+        worker_command: vec![worker.into(), "worker".into()],
+        setup: Bytes::new(),
+    }
 }
 
 fn define(connection: &Connection<()>, function: &str) -> DefinitionNumber {
