@@ -5,6 +5,7 @@ mod connection;
 mod incoming;
 mod local;
 mod resources;
+mod sentence;
 mod snapshot;
 mod waiting;
 mod worker_link;

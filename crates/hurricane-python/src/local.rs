@@ -9,7 +9,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
 
 use crate::connection::{Connection, python_error, shared};
-use crate::snapshot;
+use crate::{sentence, snapshot};
 
 /// Scheduler and node of a one-machine cluster, in threads of this process.
 #[pyclass(frozen, module = "hurricane._native")]
@@ -27,7 +27,9 @@ impl Local {
     ) -> PyResult<Self> {
         let config = LocalConfig { slots, worker_command, setup: shared(setup) };
         let started = py.detach(|| hurricane_runtime::Local::start(config));
-        started.map(Self).map_err(|error| PyOSError::new_err(error.to_string()))
+        started
+            .map(Self)
+            .map_err(|error| PyOSError::new_err(sentence::with_hint(&error, error.hint())))
     }
 
     fn connect(&self) -> PyResult<Connection> {
