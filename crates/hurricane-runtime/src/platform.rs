@@ -7,3 +7,4 @@ pub(crate) mod machine;
 pub(crate) mod parent;
 pub(crate) mod processes;
 pub(crate) mod signals;
+pub(crate) mod standard_output;

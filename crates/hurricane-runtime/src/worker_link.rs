@@ -21,6 +21,7 @@ use crate::link::{self, Hello};
 use crate::platform::fork::Unshared;
 use crate::platform::parent;
 use crate::platform::signals::Mask;
+use crate::platform::standard_output;
 
 use nesting::{Nesting, TaskSink};
 use sender::Sender;
@@ -119,6 +120,7 @@ impl<F: Send + 'static> WorkerLink<F> {
 
     fn take_over() -> io::Result<Self> {
         parent::become_worker()?;
+        standard_output::send_lines();
         let link = Arc::new(Unshared::new(parent::take_standard_input()?));
         let mut decoder = Decoder::new(MAX_WORKER_FRAME_BYTES);
         let hello: Hello = link::next_message(&link, &mut decoder)?;
@@ -247,8 +249,10 @@ impl<F: Send + 'static> WorkerLink<F> {
         self.sender.send(message).map_err(|_| WorkerLinkError::NodeGone)
     }
 
-    /// Nothing is locked in a forked child that got here with its parent's task.
+    /// What C code has printed goes out first: its lines must not follow the task's end. And nothing
+    /// is locked in a forked child that got here with its parent's task.
     fn end_run(&self) {
+        standard_output::flush();
         if self.sender.check_process().is_err() {
             return;
         }
