@@ -7,6 +7,7 @@ here say what the executor is, and the tables which tests cannot apply or end be
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import importlib.util
 import logging
@@ -168,6 +169,14 @@ class OnHurricane(unittest.TestCase):
         """Say how multiprocessing is to start processes; hurricane starts its own."""
 
 
+class CollectsGarbage:
+    """Stands before the class whose `tearDown` looks for threads, and finds ended ones as well."""
+
+    def tearDown(self) -> None:
+        gc.collect()
+        super().tearDown()  # type: ignore[misc]
+
+
 class ScriptsOnHurricane(OnHurricane):
     """Besides, has the programs that a test writes import the client from where it is."""
 
@@ -245,7 +254,7 @@ def create_tests(
 
 
 cpython: Any = Installed()
-executor = cpython.ExecutorMixin, cpython.BaseTestCase
+executor = cpython.ExecutorMixin, CollectsGarbage, cpython.BaseTestCase
 
 # The first one has those of `ExecutorTest`, too, and the fourth those of `ExecutorShutdownTest`.
 create_tests(TracebacksOnHurricane, cpython.ProcessPoolExecutorTest, *executor)
