@@ -131,10 +131,11 @@ impl Scheduler {
     /// Takes a task off its node, if it is on one, and ends what it submitted there. Its state is
     /// for the caller to set.
     pub(super) fn leave_node(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
-        let Some(place) = self.task(id).place() else { return };
         if let Some(&nested) = self.nested.get(&id) {
             self.remove_client(now, nested, actions);
         }
+        // Its children may have been beside it, and have changed its place by leaving.
+        let Some(place) = self.task(id).place() else { return };
         // Without room, and without a recall, nothing of it is left in the node's counts.
         self.change_place(id, |place| {
             place.room = Room::GivenBack;

@@ -46,7 +46,10 @@ impl Scheduler {
         let to_cancel: Vec<TaskId> =
             tasks.iter().copied().filter(|task| self.is_recalled_to_cancel(*task)).collect();
         for &task in &tasks {
-            self.leave_node(now, task, actions);
+            // Children go with their parents.
+            if self.tasks.get(task.0).is_some() {
+                self.leave_node(now, task, actions);
+            }
         }
         self.reservations.remove(&key);
         let Some(node) = self.nodes.remove(key) else { return };
