@@ -1,0 +1,360 @@
+//! A node's process: its machine, its end of the session, its store and its workers.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hurricane_core::id::{Attempt, BootId, ConnectionId, NodeId, ObjectId, TaskId, WorkerId};
+use hurricane_core::message::{NodeToScheduler, NodeToWorker, SchedulerToNode, Value};
+use hurricane_core::node::{Action, Config, Event, WorkerKind};
+use hurricane_core::resources::Resources;
+use hurricane_core::session::{self, EndReason, Frame, MAX_MESSAGES};
+use hurricane_core::time::{Time, earliest};
+use hurricane_core::{Node, Session};
+use serde::{Deserialize, Serialize};
+
+use crate::checks::{Key, Ledger, decode_key};
+use crate::cluster::{Happening, Place, World};
+use crate::network::{End, Parcel};
+use crate::program::any_resources;
+use crate::scheduler::{decode, encode};
+use crate::worker::{Worker, WorkerName, WorkerStep};
+
+/// What a node says over its session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromNode {
+    Join { node: NodeId, name: Box<str>, resources: Resources },
+    Say(NodeToScheduler),
+}
+
+/// The process. After its end it stays in the list, so that a place means one process.
+pub(crate) struct NodeProcess {
+    pub(crate) id: NodeId,
+    name: Box<str>,
+    pub(crate) resources: Resources,
+    pub(crate) is_alive: bool,
+    machine: Node,
+    session: Session,
+    pub(crate) store: BTreeMap<ObjectId, Bytes>,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// The attempt of each task that it was last assigned.
+    pub(crate) assigned: BTreeMap<Key, (TaskId, Attempt)>,
+    /// How often it was assigned each task, less how often it ran it.
+    unused: BTreeMap<Key, u64>,
+    /// What each worker was last sent, and when.
+    sent: BTreeMap<WorkerId, (Key, Time)>,
+    /// Whether the next worker may fail to start. Several failures in a row are no accident.
+    pub(crate) may_fail_start: bool,
+}
+
+impl NodeProcess {
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        earliest(self.machine.deadline(), self.session.deadline())
+    }
+
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.machine.is_idle()
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("{}, store {:?}, {:?}", self.name, self.store.keys(), self.machine)
+    }
+
+    pub(crate) fn check(&self, ledger: &Ledger) {
+        if !self.is_alive {
+            return;
+        }
+        self.machine.sanity_check();
+        self.session.sanity_check();
+        assert!(self.session.unacknowledged() < MAX_MESSAGES, "queues are bounded");
+        let mut used = Resources::default();
+        for key in self.workers.values().filter_map(Worker::holds_room_for) {
+            used.add(&ledger.get(key).kind.resources);
+        }
+        assert!(self.resources.covers(&used), "{} runs more than it has: {used}", self.name);
+    }
+}
+
+impl World {
+    /// Starts a node of any size.
+    pub(crate) fn on_node_starts(&mut self) {
+        let resources = any_resources(&mut self.dice);
+        self.start_node(resources);
+    }
+
+    pub(crate) fn start_node(&mut self, resources: Resources) {
+        let index = self.nodes.len();
+        let id = NodeId(self.dice.roll());
+        let name: Box<str> = format!("node-{index}").into();
+        self.note(format_args!("{name} starts as {id} with {resources}"));
+        let config = Config { id, name: name.clone(), resources: resources.clone() };
+        self.nodes.push(NodeProcess {
+            id,
+            name: name.clone(),
+            resources: resources.clone(),
+            is_alive: true,
+            machine: Node::new(config),
+            session: Session::dial(BootId(self.dice.roll())),
+            store: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            assigned: BTreeMap::new(),
+            unused: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            may_fail_start: true,
+        });
+        self.send_from_node(index, &FromNode::Join { node: id, name, resources });
+    }
+
+    /// A node's process ends, and its workers with it.
+    pub(crate) fn end_node(&mut self, index: usize, is_told: bool) {
+        let node = &mut self.nodes[index];
+        node.is_alive = false;
+        node.workers.clear();
+        self.pauses.remove(&Place::Node(index));
+        self.network.abandon(self.now, Place::Node(index), is_told, &mut self.agenda);
+    }
+
+    /// A node leaves as it should.
+    pub(crate) fn leave_node(&mut self, index: usize) {
+        self.tell_node_session(index, session::Event::End(EndReason::Closed));
+    }
+
+    pub(crate) fn tick_node(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let is_due = |deadline: Option<Time>| deadline.is_some_and(|due| due <= self.now);
+        let (machine, session) = (is_due(node.machine.deadline()), is_due(node.session.deadline()));
+        if machine {
+            self.tell_node(index, Event::Tick);
+        }
+        if session {
+            self.tell_node_session(index, session::Event::Tick);
+        }
+    }
+
+    pub(crate) fn on_arrival_at_node(
+        &mut self,
+        index: usize,
+        connection: ConnectionId,
+        parcel: Parcel,
+    ) {
+        self.tell_node_session(index, parcel.event(connection));
+    }
+
+    pub(crate) fn on_node_hears(&mut self, index: usize, event: Event) {
+        self.tell_node(index, event);
+    }
+
+    /// A copy is here if its holder lives and both can be reached.
+    pub(crate) fn on_fetch_ends(&mut self, index: usize, object: ObjectId) {
+        if !self.nodes[index].is_alive {
+            return;
+        }
+        let holder = self.nodes.iter().position(|node| node.is_alive && node.id == object.node);
+        let is_reached = |node| self.network.is_up(self.now, Place::Node(node));
+        let bytes = holder
+            .filter(|holder| is_reached(*holder) && is_reached(index))
+            .and_then(|holder| self.nodes[holder].store.get(&object).cloned());
+        let is_here = bytes.is_some();
+        if let Some(bytes) = bytes {
+            self.nodes[index].store.insert(object, bytes);
+        }
+        self.tell_node(index, Event::Fetched { object, is_here });
+    }
+
+    /// The bytes of an object, if the node that holds it lives.
+    pub(crate) fn stored_bytes(&self, object: ObjectId) -> Option<&Bytes> {
+        let holder = self.nodes.iter().find(|node| node.is_alive && node.id == object.node);
+        holder?.store.get(&object)
+    }
+
+    fn tell_node_session(&mut self, index: usize, event: session::Event) {
+        let node = &mut self.nodes[index];
+        if !node.is_alive {
+            return;
+        }
+        let mut actions = Vec::new();
+        node.session.handle(self.now, event, &mut actions);
+        for action in actions {
+            self.do_for_node_session(index, action);
+        }
+    }
+
+    fn do_for_node_session(&mut self, index: usize, action: session::Action) {
+        let place = Place::Node(index);
+        match action {
+            session::Action::Dial { connection } => self.dial(place, connection),
+            session::Action::Transmit { connection, frame } => {
+                let connection = self.network.index(place, connection);
+                self.transmit(connection, End::Listener, frame);
+            }
+            session::Action::Close { connection, violation } => {
+                assert_eq!(violation, None, "the scheduler keeps to the protocol");
+                self.hang_up(self.network.index(place, connection), End::Dialer);
+            }
+            session::Action::Began => {}
+            session::Action::Deliver(payload) => {
+                let message: SchedulerToNode = decode(&payload);
+                self.note_assignment(index, &message);
+                self.tell_node(index, Event::FromScheduler(message));
+            }
+            session::Action::Ended(reason) => self.on_node_session_ended(index, &reason),
+        }
+    }
+
+    /// What a node ran for a session ends with that; it looks for its scheduler under a new name.
+    fn on_node_session_ended(&mut self, index: usize, reason: &EndReason) {
+        self.note(format_args!("session of node-{index} ended: {reason}"));
+        let resources = self.nodes[index].resources.clone();
+        self.end_node(index, true);
+        if *reason != EndReason::Closed {
+            self.start_node(resources);
+        }
+    }
+
+    fn note_assignment(&mut self, index: usize, message: &SchedulerToNode) {
+        if let SchedulerToNode::Assign { task, attempt, arguments, .. } = message {
+            let node = &mut self.nodes[index];
+            let key = decode_key(arguments);
+            let last = node.assigned.insert(key, (*task, *attempt));
+            assert!(last.is_none_or(|(_, last)| last < *attempt), "attempts of {key:?} grow");
+            *node.unused.entry(key).or_default() += 1;
+        }
+    }
+
+    fn tell_node(&mut self, index: usize, event: Event) {
+        let Self { trace, nodes, .. } = self;
+        let node = &mut nodes[index];
+        if !node.is_alive {
+            return;
+        }
+        trace.note(self.now, format_args!("{} <- {event:?}", node.name));
+        let mut actions = Vec::new();
+        node.machine.handle(self.now, event, &mut actions);
+        for action in actions {
+            self.do_for_node(index, action);
+        }
+    }
+
+    fn do_for_node(&mut self, index: usize, action: Action) {
+        match action {
+            Action::ToScheduler(message) => self.send_from_node(index, &FromNode::Say(message)),
+            Action::StartWorker { worker, kind } => self.start_worker(index, worker, &kind),
+            Action::ToWorker { worker, message } => self.send_to_worker(index, worker, message),
+            Action::KillWorker { worker, dump_stack } => {
+                if dump_stack {
+                    self.note_timeout(index, worker);
+                }
+                let name = WorkerName { node: index, worker };
+                self.after_worker_delay(name, WorkerStep::IsKilled { dump_stack });
+            }
+            Action::Store { object: number, bytes } => {
+                let node = &mut self.nodes[index];
+                let last = node.store.insert(ObjectId { node: node.id, number }, bytes);
+                assert_eq!(last, None, "objects are named once");
+            }
+            Action::Drop { object } => {
+                let last = self.nodes[index].store.remove(&object);
+                assert!(last.is_some(), "what is dropped was there: {object:?}");
+            }
+            Action::Fetch { object } => {
+                let delay = self.dice.micros(100, 5000);
+                self.after(delay, Happening::FetchEnds { node: index, object });
+            }
+        }
+    }
+
+    fn start_worker(&mut self, index: usize, worker: WorkerId, kind: &WorkerKind) {
+        let _ = kind;
+        let name = WorkerName { node: index, worker };
+        let fails =
+            self.plan.workers_fail && self.nodes[index].may_fail_start && self.dice.chance(10);
+        let node = &mut self.nodes[index];
+        node.may_fail_start &= !fails;
+        let is_never_born = fails && self.dice.chance(50);
+        if is_never_born {
+            let event = Event::WorkerNotStarted { worker, reason: "no memory".into() };
+            return self.after(
+                std::time::Duration::from_micros(50),
+                Happening::NodeHears { node: index, event },
+            );
+        }
+        let last = self.nodes[index].workers.insert(worker, Worker::new());
+        assert!(last.is_none(), "workers are named once");
+        let delay = self.dice.millis(1, 40);
+        let step = if fails { WorkerStep::Dies } else { WorkerStep::IsSetUp };
+        self.after(delay, Happening::Worker { name, step });
+    }
+
+    fn send_to_worker(&mut self, index: usize, worker: WorkerId, message: NodeToWorker) {
+        let message = self.with_bytes(index, message);
+        if let NodeToWorker::Run { arguments, .. } = &message {
+            self.note_run(index, worker, decode_key(arguments));
+        }
+        if let Some(process) = self.nodes[index].workers.get_mut(&worker)
+            && matches!(message, NodeToWorker::Granted)
+        {
+            process.has_room = true;
+        }
+        let name = WorkerName { node: index, worker };
+        self.after_worker_delay(name, WorkerStep::Hears(message));
+    }
+
+    /// Puts the bytes of stored values in their place.
+    fn with_bytes(&self, index: usize, message: NodeToWorker) -> NodeToWorker {
+        let store = &self.nodes[index].store;
+        let bytes_of = |value: Value| match value {
+            Value::Stored(stored) => {
+                let bytes = store.get(&stored.object);
+                Value::Inline(bytes.expect("what a run gets is in the store").clone())
+            }
+            inline @ Value::Inline(_) => inline,
+        };
+        match message {
+            NodeToWorker::Run { run, definition, arguments, inputs } => {
+                let inputs = inputs.into_iter().map(bytes_of).collect();
+                NodeToWorker::Run { run, definition, arguments, inputs }
+            }
+            NodeToWorker::Object { object, value } => {
+                NodeToWorker::Object { object, value: value.map(bytes_of) }
+            }
+            other => other,
+        }
+    }
+
+    /// An attempt is run once at most.
+    fn note_run(&mut self, index: usize, worker: WorkerId, key: Key) {
+        let node = &mut self.nodes[index];
+        let unused = node.unused.get_mut(&key).filter(|unused| **unused > 0);
+        *unused.expect("each run was assigned") -= 1;
+        node.sent.insert(worker, (key, self.now));
+        match node.workers.get_mut(&worker) {
+            Some(process) => process.take_run(key),
+            // Its death is on its way to the node.
+            None => self.ledger.get_mut(key).deaths += 1,
+        }
+    }
+
+    /// What is killed for its time has had that time.
+    fn note_timeout(&mut self, index: usize, worker: WorkerId) {
+        let (key, began) = self.nodes[index].sent[&worker];
+        let record = self.ledger.get_mut(key);
+        record.timed_out += 1;
+        let timeout = record.kind.timeout.expect("only a timeout wants a stack");
+        assert!(self.now.since(began) >= timeout, "{key:?} had not run for {timeout:?}");
+    }
+
+    fn send_from_node(&mut self, index: usize, message: &FromNode) {
+        self.tell_node_session(index, session::Event::Send(encode(message)));
+    }
+}
+
+impl Parcel {
+    /// What it is to the session at the dialer's end.
+    pub(crate) fn event(self, connection: ConnectionId) -> session::Event {
+        match self {
+            Self::Opened => session::Event::Opened { connection },
+            Self::Frame(frame @ Frame::Hello(_)) => panic!("a dialer gets no {frame:?}"),
+            Self::Frame(frame) => session::Event::Received { connection, frame },
+            Self::Closed => session::Event::Closed { connection },
+        }
+    }
+}

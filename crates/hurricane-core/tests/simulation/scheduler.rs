@@ -1,0 +1,299 @@
+//! The scheduler's process: its machine, and its end of each session.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use hurricane_core::id::{BootId, ClientId, ConnectionId, NodeId};
+use hurricane_core::message::{
+    ClientToScheduler, Ending, Failure, SchedulerToClient, SchedulerToNode, Value,
+};
+use hurricane_core::scheduler::{Action, Config, Event};
+use hurricane_core::session::{self, Frame, Hello, MAX_MESSAGES, Patience};
+use hurricane_core::time::{Time, earliest};
+use hurricane_core::{Scheduler, Session};
+use serde::Serialize;
+
+use crate::checks::{decode_key, decode_value};
+use crate::cluster::{Place, World};
+use crate::network::{End, Parcel};
+use crate::node::FromNode;
+
+const BOOT: BootId = BootId(1);
+
+/// The process.
+pub(crate) struct SchedulerProcess {
+    pub(crate) machine: Scheduler,
+    peers: BTreeMap<BootId, Peer>,
+    by_connection: BTreeMap<ConnectionId, BootId>,
+    clients: BTreeMap<ClientId, BootId>,
+    nodes: BTreeMap<NodeId, BootId>,
+    clients_made: u64,
+    /// What has happened and the machine has not heard yet.
+    untold: VecDeque<Event>,
+    is_being_told: bool,
+}
+
+/// A client or node, from its first dial on.
+struct Peer {
+    session: Session,
+    place: Place,
+    member: Member,
+}
+
+/// What a peer is to the machine.
+#[derive(Clone, Copy, Debug)]
+enum Member {
+    Unknown,
+    Client(ClientId),
+    Node(NodeId),
+}
+
+impl SchedulerProcess {
+    pub(crate) fn new(is_one_machine: bool) -> Self {
+        Self {
+            machine: Scheduler::new(Config { is_one_machine }),
+            peers: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            clients_made: 0,
+            untold: VecDeque::new(),
+            is_being_told: false,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let sessions = self.peers.values().map(|peer| peer.session.deadline());
+        sessions.fold(self.machine.deadline(), earliest)
+    }
+
+    pub(crate) fn check(&self) {
+        self.machine.sanity_check();
+        for peer in self.peers.values() {
+            peer.session.sanity_check();
+            assert!(peer.session.unacknowledged() < MAX_MESSAGES, "queues are bounded");
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn tick_scheduler(&mut self) {
+        if self.scheduler.machine.deadline().is_some_and(|due| due <= self.now) {
+            self.tell_scheduler(Event::Tick);
+        }
+        let is_due = |peer: &Peer| peer.session.deadline().is_some_and(|due| due <= self.now);
+        let peers = self.scheduler.peers.iter();
+        let due: Vec<BootId> =
+            peers.filter(|(_, peer)| is_due(peer)).map(|(boot, _)| *boot).collect();
+        for boot in due {
+            self.tell_listener(boot, session::Event::Tick);
+        }
+    }
+
+    pub(crate) fn on_arrival_at_scheduler(&mut self, index: usize, parcel: Parcel) {
+        let connection = ConnectionId(index as u64);
+        let boot = self.scheduler.by_connection.get(&connection).copied();
+        match (parcel, boot) {
+            (Parcel::Frame(Frame::Hello(hello)), None) => self.on_hello(index, hello),
+            (Parcel::Frame(frame), Some(boot)) => {
+                self.tell_listener(boot, session::Event::Received { connection, frame });
+            }
+            (Parcel::Closed, Some(boot)) => {
+                self.tell_listener(boot, session::Event::Closed { connection });
+                self.scheduler.by_connection.remove(&connection);
+            }
+            (Parcel::Closed, None) => {}
+            (parcel, _) => panic!("{parcel:?} came first"),
+        }
+    }
+
+    fn on_hello(&mut self, index: usize, hello: Hello) {
+        let connection = ConnectionId(index as u64);
+        let (place, _) = self.network.dialer(index);
+        if !self.scheduler.peers.contains_key(&hello.dialer) {
+            let patience = match place {
+                Place::Client(_) => Patience::CLIENT,
+                Place::Node(_) | Place::Scheduler => Patience::NODE,
+            };
+            match Session::accept(self.now, BOOT, &hello, patience) {
+                Ok(session) => {
+                    let peer = Peer { session, place, member: Member::Unknown };
+                    self.scheduler.peers.insert(hello.dialer, peer);
+                }
+                Err(reason) => {
+                    self.note(format_args!("{place:?} is not welcome: {reason}"));
+                    self.transmit(index, End::Dialer, Frame::End(reason));
+                    return self.hang_up(index, End::Listener);
+                }
+            }
+        }
+        self.scheduler.by_connection.insert(connection, hello.dialer);
+        self.tell_listener(hello.dialer, session::Event::Accepted { connection, hello });
+    }
+
+    /// Tells one of the scheduler's sessions, and does what follows.
+    fn tell_listener(&mut self, boot: BootId, event: session::Event) {
+        let Some(peer) = self.scheduler.peers.get_mut(&boot) else { return };
+        let mut actions = Vec::new();
+        peer.session.handle(self.now, event, &mut actions);
+        for action in actions {
+            self.do_for_listener(boot, action);
+        }
+    }
+
+    fn do_for_listener(&mut self, boot: BootId, action: session::Action) {
+        let index = |connection: ConnectionId| usize::try_from(connection.0).expect("an index");
+        match action {
+            session::Action::Transmit { connection, frame } => {
+                self.transmit(index(connection), End::Dialer, frame);
+            }
+            session::Action::Close { connection, violation } => {
+                let is_bad = violation.is_some_and(|it| it != session::Violation::Outdated);
+                assert!(!is_bad, "peers keep to the protocol, but: {violation:?}");
+                self.hang_up(index(connection), End::Listener);
+            }
+            session::Action::Began => self.on_session_began(boot),
+            session::Action::Deliver(payload) => self.on_delivery_to_scheduler(boot, &payload),
+            session::Action::Ended(reason) => self.on_session_ended(boot, &reason),
+            session::Action::Dial { .. } => panic!("a listener does not dial"),
+        }
+    }
+
+    fn on_session_began(&mut self, boot: BootId) {
+        let scheduler = &mut self.scheduler;
+        let peer = scheduler.peers.get_mut(&boot).expect("its session began");
+        if let Place::Client(index) = peer.place {
+            scheduler.clients_made += 1;
+            let client = ClientId(scheduler.clients_made);
+            peer.member = Member::Client(client);
+            scheduler.clients.insert(client, boot);
+            self.clients[index].id = Some(client);
+            self.tell_scheduler(Event::ClientJoined { client });
+        }
+    }
+
+    fn on_session_ended(&mut self, boot: BootId, reason: &session::EndReason) {
+        let Some(peer) = self.scheduler.peers.remove(&boot) else { return };
+        self.note(format_args!("session of {:?} ended: {reason}", peer.place));
+        match peer.member {
+            Member::Unknown => {}
+            Member::Client(client) => {
+                self.scheduler.clients.remove(&client);
+                self.tell_scheduler(Event::ClientGone { client });
+            }
+            Member::Node(node) => {
+                self.scheduler.nodes.remove(&node);
+                self.tell_scheduler(Event::NodeLost { node });
+            }
+        }
+    }
+
+    fn on_delivery_to_scheduler(&mut self, boot: BootId, payload: &Bytes) {
+        let peer = self.scheduler.peers.get_mut(&boot).expect("its session delivered");
+        match peer.member {
+            Member::Client(client) => {
+                let message: ClientToScheduler = decode(payload);
+                self.tell_scheduler(Event::FromClient { client, message });
+            }
+            Member::Node(_) | Member::Unknown => match (peer.member, decode(payload)) {
+                (Member::Unknown, FromNode::Join { node, name, resources }) => {
+                    peer.member = Member::Node(node);
+                    self.scheduler.nodes.insert(node, boot);
+                    self.ledger.joined.push(resources.clone());
+                    self.tell_scheduler(Event::NodeJoined { node, name, resources });
+                }
+                (Member::Node(node), FromNode::Say(message)) => {
+                    self.tell_scheduler(Event::FromNode { node, message });
+                }
+                (member, said) => panic!("{member:?} said {said:?}"),
+            },
+        }
+    }
+
+    /// Tells the scheduler something. What it wants done is done before it hears anything else: a
+    /// session may end by being sent something, for its time was up.
+    fn tell_scheduler(&mut self, event: Event) {
+        self.scheduler.untold.push_back(event);
+        if self.scheduler.is_being_told {
+            return;
+        }
+        self.scheduler.is_being_told = true;
+        while let Some(event) = self.scheduler.untold.pop_front() {
+            self.note(format_args!("scheduler <- {event:?}"));
+            let mut actions = Vec::new();
+            self.scheduler.machine.handle(self.now, event, &mut actions);
+            for action in actions {
+                self.do_for_scheduler(action);
+            }
+        }
+        self.scheduler.is_being_told = false;
+    }
+
+    fn do_for_scheduler(&mut self, action: Action) {
+        match action {
+            Action::ToClient { client, message } => {
+                self.check_message_to_client(&message);
+                let boot = self.scheduler.clients.get(&client).copied();
+                self.send_from_scheduler(boot, &message);
+            }
+            Action::ToNode { node, message } => {
+                self.check_message_to_node(&message);
+                let boot = self.scheduler.nodes.get(&node).copied();
+                self.send_from_scheduler(boot, &message);
+            }
+            Action::RefuseClient { client, reason } => panic!("client {client} refused: {reason}"),
+            Action::RefuseNode { node, reason } => panic!("node {node} refused: {reason}"),
+        }
+    }
+
+    fn send_from_scheduler<T: Serialize>(&mut self, boot: Option<BootId>, message: &T) {
+        // What it says to one that it is just losing goes nowhere.
+        if let Some(boot) = boot {
+            self.tell_listener(boot, session::Event::Send(encode(message)));
+        }
+    }
+
+    /// Checks what must be right when it is said, and may not be when it arrives.
+    fn check_message_to_client(&self, message: &SchedulerToClient) {
+        let SchedulerToClient::Ended { ending, .. } = message else { return };
+        match ending {
+            Ending::Done(Value::Inline(bytes)) => self.check_result(Some(bytes)),
+            Ending::Done(Value::Stored(stored)) => {
+                self.check_result(self.stored_bytes(stored.object));
+            }
+            Ending::Failed { failure, cause: None } => {
+                if let Failure::Infeasible { asked, .. } = &**failure {
+                    self.ledger.check_infeasible(asked);
+                }
+            }
+            Ending::Failed { .. } | Ending::Cancelled { .. } => {}
+        }
+    }
+
+    /// Checks that a result comes from the newest attempt, if its bytes can be seen.
+    fn check_result(&self, bytes: Option<&Bytes>) {
+        if let Some(bytes) = bytes {
+            self.ledger.check_fencing(decode_value(bytes).1);
+        }
+    }
+
+    fn check_message_to_node(&mut self, message: &SchedulerToNode) {
+        match message {
+            SchedulerToNode::Assign { task, attempt, arguments, .. } => {
+                self.ledger.assign(decode_key(arguments), *task, *attempt);
+            }
+            SchedulerToNode::Nested { message, .. } => self.check_message_to_client(message),
+            _ => {}
+        }
+    }
+}
+
+/// What travels as the payload of a session.
+pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
+    Bytes::from(postcard::to_allocvec(message).expect("messages can be written"))
+}
+
+/// What came as the payload of a session.
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(payload: &Bytes) -> T {
+    postcard::from_bytes(payload).expect("messages are read as they were written")
+}

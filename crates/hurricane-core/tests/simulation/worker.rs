@@ -1,0 +1,459 @@
+//! A simulated worker: starts after a while, and does what the script of its task says.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hurricane_core::id::{DefinitionNumber, Number, ObjectId, RunId, WorkerId};
+use hurricane_core::message::{
+    ClientToScheduler, Death, Ending, Exit, NodeToWorker, SchedulerToClient, Stream, Value,
+    WorkerToNode,
+};
+use hurricane_core::node::Event;
+use hurricane_core::time::Time;
+
+use crate::checks::{
+    Execution, Key, decode_key, decode_value, encode_key, encode_value, exception_of,
+};
+use crate::cluster::{Happening, World};
+use crate::program::Act;
+
+/// A worker of a node's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerName {
+    pub(crate) node: usize,
+    pub(crate) worker: WorkerId,
+}
+
+/// What happens to a worker.
+#[derive(Debug)]
+pub(crate) enum WorkerStep {
+    IsSetUp,
+    Hears(NodeToWorker),
+    /// The task has run for as long as it does before it acts.
+    Acts(Execution),
+    /// The task has run for as long as it does after its children.
+    Returns(Execution),
+    IsKilled {
+        dump_stack: bool,
+    },
+    Dies,
+    GoesOn,
+}
+
+/// The process.
+pub(crate) struct Worker {
+    pub(crate) is_ready: bool,
+    /// The task that its node has sent it and knows no end of.
+    has: Option<Key>,
+    /// Whether that task has its resources.
+    pub(crate) has_room: bool,
+    run: Option<Run>,
+    /// Until when it is stopped, and what comes to it meanwhile.
+    paused: Option<Vec<WorkerStep>>,
+    /// When the last of what is on its way to it, and from it, arrives.
+    hears_until: Time,
+    heard_until: Time,
+}
+
+/// A task that it runs.
+struct Run {
+    id: RunId,
+    key: Key,
+    execution: Execution,
+    began: Time,
+    children: Vec<ChildRun>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// It has asked to wait, or waits.
+    Waiting,
+    /// It has asked to go on.
+    Resuming,
+}
+
+/// A task that its task submitted.
+struct ChildRun {
+    key: Key,
+    state: ChildState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChildState {
+    Pending,
+    Fetching(ObjectId),
+    /// Its value was lost, and is to come again.
+    Lost,
+    Done(u64),
+    /// It failed or was cancelled.
+    Bad,
+}
+
+impl Worker {
+    pub(crate) fn new() -> Self {
+        Self {
+            is_ready: false,
+            has: None,
+            has_room: false,
+            run: None,
+            paused: None,
+            hears_until: Time::default(),
+            heard_until: Time::default(),
+        }
+    }
+
+    /// The task whose resources it uses.
+    pub(crate) fn holds_room_for(&self) -> Option<Key> {
+        self.has.filter(|_| self.has_room)
+    }
+
+    /// Its node sends it a task.
+    pub(crate) fn take_run(&mut self, key: Key) {
+        assert_eq!(self.has, None, "a worker runs one task at a time");
+        assert!(self.is_ready, "a worker runs nothing before it is ready");
+        self.has = Some(key);
+        self.has_room = true;
+    }
+
+    fn end_run(&mut self) -> Option<Run> {
+        self.has = None;
+        self.has_room = false;
+        self.run.take()
+    }
+}
+
+impl World {
+    /// Lets something come to a worker from its node, behind what is on its way already.
+    pub(crate) fn after_worker_delay(&mut self, name: WorkerName, step: WorkerStep) {
+        let due = self.now + self.dice.micros(10, 150);
+        let Some(worker) = self.nodes[name.node].workers.get_mut(&name.worker) else { return };
+        worker.hears_until = worker.hears_until.max(due);
+        let due = worker.hears_until;
+        self.agenda.add(due, Happening::Worker { name, step });
+    }
+
+    pub(crate) fn pause_worker(&mut self, name: WorkerName, duration: Duration) {
+        let Some(worker) = self.worker(name) else { return };
+        if worker.paused.is_none() {
+            worker.paused = Some(Vec::new());
+            self.after(duration, Happening::Worker { name, step: WorkerStep::GoesOn });
+        }
+    }
+
+    /// All stopped workers go on.
+    pub(crate) fn resume_workers(&mut self) {
+        for node in 0..self.nodes.len() {
+            let workers: Vec<WorkerId> = self.nodes[node].workers.keys().copied().collect();
+            for worker in workers {
+                self.on_worker_step(WorkerName { node, worker }, WorkerStep::GoesOn);
+            }
+        }
+    }
+
+    pub(crate) fn on_worker_step(&mut self, name: WorkerName, step: WorkerStep) {
+        let Some(worker) = self.worker(name) else { return };
+        // What is stopped can still be killed.
+        let is_felt =
+            matches!(step, WorkerStep::IsKilled { .. } | WorkerStep::Dies | WorkerStep::GoesOn);
+        if let Some(postponed) = &mut worker.paused
+            && !is_felt
+        {
+            return postponed.push(step);
+        }
+        match step {
+            WorkerStep::IsSetUp => self.on_worker_set_up(name),
+            WorkerStep::Hears(message) => self.on_worker_hears(name, message),
+            WorkerStep::Acts(execution) => self.on_task_acts(name, execution),
+            WorkerStep::Returns(execution) => self.on_task_returns(name, execution),
+            WorkerStep::IsKilled { dump_stack } => self.on_worker_killed(name, dump_stack),
+            WorkerStep::Dies => self.kill_worker(name),
+            WorkerStep::GoesOn => {
+                for step in worker.paused.take().unwrap_or_default() {
+                    self.on_worker_step(name, step);
+                }
+            }
+        }
+    }
+
+    /// A worker's process ends, by itself or by somebody who is not its node.
+    pub(crate) fn kill_worker(&mut self, name: WorkerName) {
+        if let Some(key) = self.worker(name).and_then(|worker| worker.has) {
+            self.ledger.get_mut(key).deaths += 1;
+        }
+        self.bury_worker(name, "");
+    }
+
+    fn on_worker_killed(&mut self, name: WorkerName, dump_stack: bool) {
+        self.bury_worker(name, if dump_stack { "in function" } else { "" });
+    }
+
+    fn bury_worker(&mut self, name: WorkerName, stack: &str) {
+        let death = Death { exit: Exit::Signal(9), stack: stack.into(), ..Death::default() };
+        self.tell_node_of(name, Event::WorkerDied { worker: name.worker, death });
+        self.nodes[name.node].workers.remove(&name.worker);
+    }
+
+    fn on_worker_set_up(&mut self, name: WorkerName) {
+        self.nodes[name.node].may_fail_start = true;
+        if let Some(worker) = self.worker(name) {
+            worker.is_ready = true;
+        }
+        self.say(name, WorkerToNode::Ready);
+    }
+
+    fn on_worker_hears(&mut self, name: WorkerName, message: NodeToWorker) {
+        match message {
+            NodeToWorker::Run { run, arguments, inputs, .. } => {
+                self.on_run_came(name, run, decode_key(&arguments), &inputs);
+            }
+            NodeToWorker::Nested(message) => self.on_nested_answer(name, message),
+            NodeToWorker::Object { object, value } => {
+                self.on_object_came(name, object, value.as_ref());
+            }
+            NodeToWorker::Granted => self.on_room_granted(name),
+            NodeToWorker::TooDeep { .. } => self.on_too_deep(name),
+            NodeToWorker::Stop => self.bury_worker(name, ""),
+            NodeToWorker::Define { .. } | NodeToWorker::Forget { .. } | NodeToWorker::MayWait => {}
+        }
+    }
+
+    fn on_run_came(&mut self, name: WorkerName, id: RunId, key: Key, inputs: &[Value]) {
+        let (task, attempt) = self.nodes[name.node].assigned[&key];
+        let execution = self.ledger.begin(task, attempt);
+        let record = self.ledger.get(key);
+        let came: Vec<u64> = inputs.iter().map(value_of).collect();
+        assert_eq!(came, record.inputs, "the inputs of {key:?} are right");
+        let before = record.script.before;
+        let began = self.now;
+        let run = Run { id, key, execution, began, children: Vec::new(), phase: Phase::Running };
+        if let Some(worker) = self.worker(name) {
+            worker.run = Some(run);
+        }
+        self.after(before, Happening::Worker { name, step: WorkerStep::Acts(execution) });
+    }
+
+    fn on_task_acts(&mut self, name: WorkerName, execution: Execution) {
+        let Some(run) = self.run_of(name).filter(|run| run.execution == execution) else { return };
+        let key = run.key;
+        self.write_lines(name, key);
+        let record = self.ledger.get_mut(key);
+        let (Act::Raise { times } | Act::Die { times } | Act::Hang { times }) = record.script.act
+        else {
+            return self.go_on(name);
+        };
+        if record.acted >= times {
+            return self.go_on(name);
+        }
+        record.acted += 1;
+        match record.script.act {
+            Act::Raise { .. } => self.raise(name),
+            Act::Die { .. } => self.kill_worker(name),
+            Act::Hang { .. } | Act::Return => {}
+        }
+    }
+
+    /// A task that does not fail submits its children, if it has any, and waits for them, or ends.
+    fn go_on(&mut self, name: WorkerName) {
+        let Some(run) = self.run_of(name) else { return };
+        let (key, execution) = (run.key, run.execution);
+        let script = self.ledger.get(key).script.clone();
+        self.submit_children(name, key);
+        if script.waits && !script.children.is_empty() {
+            self.ask_to_wait(name);
+        } else {
+            self.after(
+                script.after,
+                Happening::Worker { name, step: WorkerStep::Returns(execution) },
+            );
+        }
+    }
+
+    fn submit_children(&mut self, name: WorkerName, parent: Key) {
+        let script = self.ledger.get(parent).script.clone();
+        let mut last: Option<(Number, Key, u64)> = None;
+        for (child, order) in script.children.iter().zip(1..) {
+            let before = last.filter(|_| child.follows);
+            let dependencies: Vec<_> = before.iter().map(|it| (it.0, Some(it.1))).collect();
+            let inputs: Vec<u64> = before.iter().map(|it| it.2).collect();
+            let names = before.iter().map(|it| it.0).collect();
+            let (kind, script) = (child.kind.clone(), child.script.clone());
+            let definition = kind.definition();
+            let key = self.ledger.open(kind, script, dependencies, inputs);
+            let number = DefinitionNumber(order);
+            self.say_nested(name, ClientToScheduler::Define { number, definition });
+            self.say_nested(
+                name,
+                ClientToScheduler::Submit {
+                    number: Number(u64::from(order)),
+                    definition: number,
+                    arguments: encode_key(key),
+                    dependencies: names,
+                },
+            );
+            last = Some((Number(u64::from(order)), key, self.ledger.get(key).result));
+            if let Some(run) = self.run_of(name) {
+                run.children.push(ChildRun { key, state: ChildState::Pending });
+            }
+        }
+    }
+
+    fn ask_to_wait(&mut self, name: WorkerName) {
+        if let Some(worker) = self.worker(name) {
+            worker.has_room = false;
+            if let Some(run) = &mut worker.run {
+                run.phase = Phase::Waiting;
+            }
+        }
+        self.say(name, WorkerToNode::Waiting);
+    }
+
+    fn on_nested_answer(&mut self, name: WorkerName, message: SchedulerToClient) {
+        match message {
+            SchedulerToClient::Ended { number, ending } => {
+                self.on_child_ended(name, number, &ending, false);
+            }
+            SchedulerToClient::Restored { number, ending } => {
+                self.on_child_ended(name, number, &ending, true);
+            }
+            SchedulerToClient::Allowance(_) | SchedulerToClient::Stalled(_) => {}
+            other => panic!("a task got {other:?}"),
+        }
+    }
+
+    fn on_child_ended(
+        &mut self,
+        name: WorkerName,
+        number: Number,
+        ending: &Ending,
+        is_again: bool,
+    ) {
+        let index = usize::try_from(number.0 - 1).expect("few children");
+        let Some(run) = self.run_of(name) else { return };
+        let key = run.children[index].key;
+        self.ledger.end(key, ending, is_again);
+        let state = match ending {
+            Ending::Done(Value::Inline(bytes)) => {
+                assert_eq!(decode_value(bytes).0, self.ledger.get(key).result, "of {key:?}");
+                ChildState::Done(decode_value(bytes).0)
+            }
+            Ending::Done(Value::Stored(stored)) => ChildState::Fetching(stored.object),
+            Ending::Failed { .. } | Ending::Cancelled { .. } => ChildState::Bad,
+        };
+        if let Some(run) = self.run_of(name) {
+            // What was read of a value stays read.
+            if !matches!(run.children[index].state, ChildState::Done(_)) {
+                run.children[index].state = state;
+            }
+        }
+        if let ChildState::Fetching(object) = state {
+            self.say(name, WorkerToNode::Fetch { object });
+        }
+        self.resume_if_children_are_done(name);
+    }
+
+    fn on_object_came(&mut self, name: WorkerName, object: ObjectId, value: Option<&Value>) {
+        let Some(run) = self.run_of(name) else { return };
+        let waits = |child: &&mut ChildRun| child.state == ChildState::Fetching(object);
+        let Some(child) = run.children.iter_mut().find(waits) else { return };
+        child.state = value.map_or(ChildState::Lost, |value| ChildState::Done(value_of(value)));
+        let (key, state) = (child.key, child.state);
+        if let ChildState::Done(value) = state {
+            assert_eq!(value, self.ledger.get(key).result, "the value of {key:?} is right");
+        }
+        self.resume_if_children_are_done(name);
+    }
+
+    fn resume_if_children_are_done(&mut self, name: WorkerName) {
+        let Some(run) = self.run_of(name).filter(|run| run.phase == Phase::Waiting) else { return };
+        let is_done =
+            |child: &ChildRun| matches!(child.state, ChildState::Done(_) | ChildState::Bad);
+        if run.children.iter().all(is_done) {
+            run.phase = Phase::Resuming;
+            self.say(name, WorkerToNode::Resume);
+        }
+    }
+
+    fn on_room_granted(&mut self, name: WorkerName) {
+        let Some(run) = self.run_of(name) else { return };
+        assert_eq!(run.phase, Phase::Resuming, "only who asked goes on");
+        run.phase = Phase::Running;
+        let (key, execution) = (run.key, run.execution);
+        let after = self.ledger.get(key).script.after;
+        self.after(after, Happening::Worker { name, step: WorkerStep::Returns(execution) });
+    }
+
+    /// Too many wait: the task raises, having its room still.
+    fn on_too_deep(&mut self, name: WorkerName) {
+        let Some(run) = self.run_of(name) else { return };
+        let key = run.key;
+        self.ledger.get_mut(key).went_too_deep = true;
+        if let Some(worker) = self.worker(name) {
+            worker.has_room = true;
+        }
+        self.raise(name);
+    }
+
+    fn on_task_returns(&mut self, name: WorkerName, execution: Execution) {
+        let Some(run) = self.run_of(name).filter(|run| run.execution == execution) else { return };
+        let mut children = run.children.iter().map(|child| child.state);
+        let key = run.key;
+        if children.any(|state| state == ChildState::Bad) {
+            return self.raise(name);
+        }
+        let Some(run) = self.worker(name).and_then(Worker::end_run) else { return };
+        let record = self.ledger.get(key);
+        let result = encode_value(record.result, execution, record.script.size);
+        let ran = self.now.since(run.began);
+        self.say(name, WorkerToNode::Finished { run: run.id, result, ran });
+    }
+
+    fn raise(&mut self, name: WorkerName) {
+        let Some(run) = self.worker(name).and_then(Worker::end_run) else { return };
+        self.ledger.get_mut(run.key).raised += 1;
+        let ran = self.now.since(run.began);
+        let exception = exception_of(run.key);
+        self.say(name, WorkerToNode::Raised { run: run.id, exception, ran });
+    }
+
+    fn write_lines(&mut self, name: WorkerName, key: Key) {
+        for line in 0..self.ledger.get(key).script.lines {
+            let bytes = Bytes::from(format!("line {line} of {}\n", key.0));
+            let event = Event::WorkerWrote { worker: name.worker, stream: Stream::Stdout, bytes };
+            self.tell_node_of(name, event);
+        }
+    }
+
+    fn say_nested(&mut self, name: WorkerName, message: ClientToScheduler) {
+        self.say(name, WorkerToNode::Nested(message));
+    }
+
+    fn say(&mut self, name: WorkerName, message: WorkerToNode) {
+        self.tell_node_of(name, Event::FromWorker { worker: name.worker, message });
+    }
+
+    /// Lets a node hear of a worker, after what it was to hear of it before.
+    fn tell_node_of(&mut self, name: WorkerName, event: Event) {
+        let due = self.now + self.dice.micros(10, 150);
+        let Some(worker) = self.worker(name) else { return };
+        worker.heard_until = worker.heard_until.max(due);
+        let due = worker.heard_until;
+        self.agenda.add(due, Happening::NodeHears { node: name.node, event });
+    }
+
+    fn worker(&mut self, name: WorkerName) -> Option<&mut Worker> {
+        self.nodes[name.node].workers.get_mut(&name.worker)
+    }
+
+    fn run_of(&mut self, name: WorkerName) -> Option<&mut Run> {
+        self.worker(name)?.run.as_mut()
+    }
+}
+
+fn value_of(value: &Value) -> u64 {
+    match value {
+        Value::Inline(bytes) => decode_value(bytes).0,
+        Value::Stored(stored) => panic!("{:?} has no bytes", stored.object),
+    }
+}
