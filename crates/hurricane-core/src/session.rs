@@ -73,16 +73,12 @@ pub struct Patience {
 
 impl Patience {
     /// For a node: its tasks should run elsewhere soon.
-    pub const NODE: Self = Self {
-        closed: Duration::from_millis(200),
-        silent: Duration::from_secs(5),
-    };
+    pub const NODE: Self =
+        Self { closed: Duration::from_millis(200), silent: Duration::from_secs(5) };
 
     /// For a client: whatever it asked for ends with it, so there is less haste.
-    pub const CLIENT: Self = Self {
-        closed: Duration::from_secs(1),
-        silent: Duration::from_secs(30),
-    };
+    pub const CLIENT: Self =
+        Self { closed: Duration::from_secs(1), silent: Duration::from_secs(30) };
 }
 
 /// A session, as its dialer's boot id and this name it.
@@ -294,11 +290,7 @@ impl Session {
     }
 
     fn new(role: Role, now: Time) -> Self {
-        Self {
-            channel: Channel::new(now),
-            role,
-            is_over: false,
-        }
+        Self { channel: Channel::new(now), role, is_over: false }
     }
 
     /// Applies one event at time `now`, and appends to `actions` what must be done about it.
@@ -453,14 +445,7 @@ impl Session {
             self.end_and_say_so(EndReason::Restarted, actions);
             return Ok(());
         }
-        dialer.settle(
-            now,
-            connection,
-            session,
-            received,
-            &mut self.channel,
-            actions,
-        )
+        dialer.settle(now, connection, session, received, &mut self.channel, actions)
     }
 
     /// Any end of either end may come on whatever connection this end has open.
@@ -509,8 +494,7 @@ impl Session {
     }
 
     fn end_and_say_so(&mut self, reason: EndReason, actions: &mut Vec<Action>) {
-        self.channel
-            .transmit_last(Frame::End(reason.clone()), actions);
+        self.channel.transmit_last(Frame::End(reason.clone()), actions);
         self.end(reason, actions);
     }
 
@@ -526,11 +510,7 @@ impl Session {
     /// A frame out of place is the peer's mistake on a connection that is open, and on any other
     /// what was still on its way when the connection was left.
     fn refuse(&self, connection: ConnectionId) -> Result<(), Violation> {
-        if self.knows(connection) {
-            Err(Violation::OutOfPlace)
-        } else {
-            Ok(())
-        }
+        if self.knows(connection) { Err(Violation::OutOfPlace) } else { Ok(()) }
     }
 
     fn knows(&self, connection: ConnectionId) -> bool {
@@ -543,8 +523,5 @@ impl Session {
 }
 
 fn close(connection: ConnectionId, violation: Option<Violation>, actions: &mut Vec<Action>) {
-    actions.push(Action::Close {
-        connection,
-        violation,
-    });
+    actions.push(Action::Close { connection, violation });
 }

@@ -77,11 +77,7 @@ impl Channel {
         actions: &mut Vec<Action>,
     ) -> Result<(), Violation> {
         match frame {
-            Frame::Message {
-                number,
-                acknowledged,
-                payload,
-            } => {
+            Frame::Message { number, acknowledged, payload } => {
                 self.take_acknowledgement(acknowledged)?;
                 self.take_message(number, payload, actions)?;
                 self.acknowledge_if_much_came(now, actions);
@@ -94,11 +90,7 @@ impl Channel {
 
     pub(super) fn check_was_sent(&self, number: u64) -> Result<(), Violation> {
         let sent = self.sent;
-        if number > sent {
-            Err(Violation::NeverSent { number, sent })
-        } else {
-            Ok(())
-        }
+        if number > sent { Err(Violation::NeverSent { number, sent }) } else { Ok(()) }
     }
 
     /// Numbers and keeps a message, and sends it if there is a connection.
@@ -175,18 +167,9 @@ impl Channel {
     }
 
     pub(super) fn sanity_check(&self) {
-        assert_eq!(
-            self.kept_bytes,
-            self.kept.iter().map(Bytes::len).sum::<usize>()
-        );
-        assert!(
-            self.kept.len() as u64 <= self.sent,
-            "only what was sent is kept"
-        );
-        assert!(
-            self.acknowledged <= self.received,
-            "only what came is acknowledged"
-        );
+        assert_eq!(self.kept_bytes, self.kept.iter().map(Bytes::len).sum::<usize>());
+        assert!(self.kept.len() as u64 <= self.sent, "only what was sent is kept");
+        assert!(self.acknowledged <= self.received, "only what came is acknowledged");
     }
 
     fn take_message(
@@ -197,10 +180,7 @@ impl Channel {
     ) -> Result<(), Violation> {
         let expected = self.received + 1;
         if number > expected {
-            return Err(Violation::Gap {
-                expected,
-                got: number,
-            });
+            return Err(Violation::Gap { expected, got: number });
         }
         // What came over the last connection while this one was dialled comes here once more.
         if number == expected {
@@ -244,25 +224,11 @@ impl Channel {
         actions: &mut Vec<Action>,
     ) {
         let acknowledged = self.received;
-        self.transmit(
-            now,
-            Frame::Message {
-                number,
-                acknowledged,
-                payload,
-            },
-            actions,
-        );
+        self.transmit(now, Frame::Message { number, acknowledged, payload }, actions);
     }
 
     fn transmit_heartbeat(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.transmit(
-            now,
-            Frame::Heartbeat {
-                acknowledged: self.received,
-            },
-            actions,
-        );
+        self.transmit(now, Frame::Heartbeat { acknowledged: self.received }, actions);
     }
 
     /// Every frame of the streams acknowledges all that came.

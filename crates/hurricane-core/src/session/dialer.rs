@@ -23,13 +23,7 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(own: BootId) -> Self {
-        Self {
-            own,
-            session: None,
-            dials: VecDeque::new(),
-            last_dial: 0,
-            last_dialled: None,
-        }
+        Self { own, session: None, dials: VecDeque::new(), last_dial: 0, last_dialled: None }
     }
 
     pub(super) fn dial_if_due(&mut self, now: Time, channel: &Channel, actions: &mut Vec<Action>) {
@@ -51,26 +45,15 @@ impl Dialer {
     /// A silent connection stays in use until another takes its place. To close it would tell the
     /// listener that this end is gone, and it may come to life again.
     pub(super) fn dials_at(&self, channel: &Channel) -> Time {
-        let next = self
-            .last_dialled
-            .map_or(Time::default(), |last| last + DIAL_EVERY);
-        if channel.has_connection() {
-            next.max(channel.heard() + SILENCE_LIMIT)
-        } else {
-            next
-        }
+        let next = self.last_dialled.map_or(Time::default(), |last| last + DIAL_EVERY);
+        if channel.has_connection() { next.max(channel.heard() + SILENCE_LIMIT) } else { next }
     }
 
     /// Says the first word over a connection that is open now.
     pub(super) fn greet(&self, connection: ConnectionId, received: u64, actions: &mut Vec<Action>) {
         if self.waits_for(connection) {
             let (dialer, dial, session) = (self.own, connection.0, self.session);
-            let frame = Frame::Hello(Hello {
-                dialer,
-                dial,
-                session,
-                received,
-            });
+            let frame = Frame::Hello(Hello { dialer, dial, session, received });
             actions.push(Action::Transmit { connection, frame });
         }
     }
@@ -115,9 +98,6 @@ impl Dialer {
 
     pub(super) fn sanity_check(&self) {
         assert!(self.dials.len() <= MAX_DIALS, "old dials give way");
-        assert!(
-            self.dials.iter().all(|dial| dial.0 <= self.last_dial),
-            "each dial was made"
-        );
+        assert!(self.dials.iter().all(|dial| dial.0 <= self.last_dial), "each dial was made");
     }
 }

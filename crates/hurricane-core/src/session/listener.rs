@@ -25,10 +25,7 @@ impl Listener {
             Some(session) if session.listener == own => Err(EndReason::Forgotten),
             Some(_) => Err(EndReason::Restarted),
             None => Ok(Self {
-                id: SessionId {
-                    listener: own,
-                    first_dial: hello.dial,
-                },
+                id: SessionId { listener: own, first_dial: hello.dial },
                 dialer: hello.dialer,
                 patience,
                 newest_dial: None,
@@ -57,19 +54,13 @@ impl Listener {
         if hello.session.is_some_and(|session| session != self.id) {
             let frame = Frame::End(self.reason_to_refuse(hello));
             actions.push(Action::Transmit { connection, frame });
-            actions.push(Action::Close {
-                connection,
-                violation: None,
-            });
+            actions.push(Action::Close { connection, violation: None });
             return Ok(());
         }
         channel.check_was_sent(hello.received)?;
         self.newest_dial = Some(hello.dial);
         self.closed = None;
-        let frame = Frame::Welcome {
-            session: self.id,
-            received: channel.received(),
-        };
+        let frame = Frame::Welcome { session: self.id, received: channel.received() };
         actions.push(Action::Transmit { connection, frame });
         channel.resume(now, connection, hello.received, actions);
         Ok(())
@@ -94,18 +85,11 @@ impl Listener {
 
     pub(super) fn gives_up_at(&self, channel: &Channel) -> Time {
         let silent = channel.heard() + self.patience.silent;
-        self.closed
-            .map_or(silent, |closed| silent.min(closed + self.patience.closed))
+        self.closed.map_or(silent, |closed| silent.min(closed + self.patience.closed))
     }
 
     fn reason_to_refuse(&self, hello: &Hello) -> EndReason {
-        let is_own = hello
-            .session
-            .is_some_and(|session| session.listener == self.id.listener);
-        if is_own {
-            EndReason::Forgotten
-        } else {
-            EndReason::Restarted
-        }
+        let is_own = hello.session.is_some_and(|session| session.listener == self.id.listener);
+        if is_own { EndReason::Forgotten } else { EndReason::Restarted }
     }
 }

@@ -66,10 +66,8 @@ struct Pair {
 }
 
 const LISTENER: BootId = BootId(2);
-const PATIENCE: Patience = Patience {
-    closed: Duration::from_hours(24),
-    silent: Duration::from_hours(24),
-};
+const PATIENCE: Patience =
+    Patience { closed: Duration::from_hours(24), silent: Duration::from_hours(24) };
 
 impl Pair {
     fn new() -> Self {
@@ -128,10 +126,7 @@ impl Pair {
         for (parcels, lost) in self.on_the_way.iter_mut().zip(lost) {
             let kept = parcels.len().saturating_sub(lost);
             let tail = parcels.split_off(kept);
-            parcels.extend(
-                tail.into_iter()
-                    .filter(|parcel| matches!(parcel, Parcel::Closed(_))),
-            );
+            parcels.extend(tail.into_iter().filter(|parcel| matches!(parcel, Parcel::Closed(_))));
             parcels.extend(
                 (self.cut..self.dialled).map(|dial| Parcel::Closed(ConnectionId(dial + 1))),
             );
@@ -161,15 +156,8 @@ impl Pair {
                 self.on_the_way[1 - end].push_back(Parcel::Frame(connection, frame));
             }
             Action::Transmit { .. } | Action::Began => {}
-            Action::Close {
-                connection,
-                violation,
-            } => {
-                assert_eq!(
-                    violation.filter(|_| end == 0),
-                    None,
-                    "the listener is correct"
-                );
+            Action::Close { connection, violation } => {
+                assert_eq!(violation.filter(|_| end == 0), None, "the listener is correct");
                 self.on_the_way[1 - end].push_back(Parcel::Closed(connection));
             }
             Action::Deliver(payload) => self.delivered[end].push(payload),

@@ -13,11 +13,7 @@ fn connected() -> Case {
     let mut case = Case::new(Session::dial(DIALER));
     case.check(0, Event::Tick, &[dial(1)]);
     case.check(0, opened(1), &[said(1, hello(1, None, 0))]);
-    case.check(
-        0,
-        received(1, welcome(0)),
-        &[said(1, heartbeat(0)), began()],
-    );
+    case.check(0, received(1, welcome(0)), &[said(1, heartbeat(0)), began()]);
     case
 }
 
@@ -35,18 +31,9 @@ fn it_dials_again_every_500_ms_until_it_is_welcomed() {
     case.check(500, Event::Tick, &[dial(2)]);
     case.check(1000, Event::Tick, &[dial(3)]);
     case.check(1000, opened(2), &[said(2, hello(2, None, 0))]);
-    let answers = [
-        said(2, heartbeat(0)),
-        Action::Close {
-            connection: ConnectionId(3),
-            violation: None,
-        },
-    ];
-    case.check(
-        1100,
-        received(2, welcome(0)),
-        &[&answers[..], &[began()]].concat(),
-    );
+    let answers =
+        [said(2, heartbeat(0)), Action::Close { connection: ConnectionId(3), violation: None }];
+    case.check(1100, received(2, welcome(0)), &[&answers[..], &[began()]].concat());
 }
 
 #[test]
@@ -77,13 +64,7 @@ fn a_silent_connection_that_comes_to_life_ends_the_dialling() {
         case.check(at, Event::Tick, &[said(1, heartbeat(0))]);
     }
     case.check(1000, Event::Tick, &[dial(2), said(1, heartbeat(0))]);
-    case.check(
-        1100,
-        Event::Heard {
-            connection: ConnectionId(1),
-        },
-        &[closed_for(2, None)],
-    );
+    case.check(1100, Event::Heard { connection: ConnectionId(1) }, &[closed_for(2, None)]);
     case.check(1200, received(2, welcome(0)), &[]);
 }
 
@@ -134,24 +115,15 @@ fn what_an_older_connection_still_brings_is_dropped() {
 #[test]
 fn another_session_in_the_answer_is_the_end() {
     let others = [
-        SessionId {
-            listener: BootId(99),
-            first_dial: 1,
-        },
-        SessionId {
-            listener: LISTENER,
-            first_dial: 99,
-        },
+        SessionId { listener: BootId(99), first_dial: 1 },
+        SessionId { listener: LISTENER, first_dial: 99 },
     ];
     for other in others {
         let mut case = connected();
         case.heartbeats(250, 600, 1);
         case.check(600, closed(1), &[dial(2)]);
         case.check(600, opened(2), &[said(2, hello(2, Some(SESSION), 0))]);
-        let frame = Frame::Welcome {
-            session: other,
-            received: 0,
-        };
+        let frame = Frame::Welcome { session: other, received: 0 };
         let over = [closed_for(2, None), ended(EndReason::Restarted)];
         case.check(610, received(2, frame), &over);
         assert_eq!(case.session.deadline(), None);
@@ -172,23 +144,15 @@ fn a_listener_that_refuses_ends_it() {
 #[test]
 fn it_leaves_with_a_word() {
     let mut case = connected();
-    let over = [
-        said(1, Frame::End(EndReason::Closed)),
-        closed_for(1, None),
-        ended(EndReason::Closed),
-    ];
+    let over =
+        [said(1, Frame::End(EndReason::Closed)), closed_for(1, None), ended(EndReason::Closed)];
     case.check(10, Event::End(EndReason::Closed), &over);
 }
 
 #[test]
 fn bad_input_costs_the_connection() {
-    let (gap, never_sent) = (
-        Violation::Gap {
-            expected: 1,
-            got: 2,
-        },
-        Violation::NeverSent { number: 1, sent: 0 },
-    );
+    let (gap, never_sent) =
+        (Violation::Gap { expected: 1, got: 2 }, Violation::NeverSent { number: 1, sent: 0 });
     let cases = [
         (message(2, 0, "x"), gap),
         (message(1, 1, "x"), never_sent),

@@ -11,38 +11,21 @@ use hurricane_core::session::{
     Patience, SessionId, Violation,
 };
 
-const FIRST: Hello = Hello {
-    dialer: DIALER,
-    dial: 1,
-    session: None,
-    received: 0,
-};
+const FIRST: Hello = Hello { dialer: DIALER, dial: 1, session: None, received: 0 };
 
 fn accepted(connection: u64, hello: Hello) -> Event {
-    Event::Accepted {
-        connection: ConnectionId(connection),
-        hello,
-    }
+    Event::Accepted { connection: ConnectionId(connection), hello }
 }
 
 fn resumed(dial: u64, received: u64) -> Hello {
-    Hello {
-        dialer: DIALER,
-        dial,
-        session: Some(SESSION),
-        received,
-    }
+    Hello { dialer: DIALER, dial, session: Some(SESSION), received }
 }
 
 /// A listener for a node that welcomed a first dial at 0 ms.
 fn welcomed() -> Case {
     let session = Session::accept(at(0), LISTENER, &FIRST, Patience::NODE);
     let mut case = Case::new(session.expect("a first dial begins a session"));
-    case.check(
-        0,
-        accepted(71, FIRST),
-        &[said(71, welcome(0)), said(71, heartbeat(0))],
-    );
+    case.check(0, accepted(71, FIRST), &[said(71, welcome(0)), said(71, heartbeat(0))]);
     case
 }
 
@@ -57,27 +40,14 @@ fn begun() -> Case {
 fn it_begins_when_the_dialer_shows_that_it_was_welcomed() {
     begun();
     let mut case = welcomed();
-    case.check(
-        1,
-        received(71, message(1, 0, "x")),
-        &[began(), deliver("x")],
-    );
+    case.check(1, received(71, message(1, 0, "x")), &[began(), deliver("x")]);
 }
 
 #[test]
 fn a_session_it_does_not_hold_cannot_be_resumed() {
-    let other = SessionId {
-        listener: BootId(99),
-        first_dial: 1,
-    };
-    for (session, reason) in [
-        (SESSION, EndReason::Forgotten),
-        (other, EndReason::Restarted),
-    ] {
-        let hello = Hello {
-            session: Some(session),
-            ..FIRST
-        };
+    let other = SessionId { listener: BootId(99), first_dial: 1 };
+    for (session, reason) in [(SESSION, EndReason::Forgotten), (other, EndReason::Restarted)] {
+        let hello = Hello { session: Some(session), ..FIRST };
         let refused = Session::accept(at(0), LISTENER, &hello, Patience::NODE);
         assert_eq!(refused.err(), Some(reason));
     }
@@ -86,24 +56,10 @@ fn a_session_it_does_not_hold_cannot_be_resumed() {
 #[test]
 fn a_session_that_a_late_dial_began_is_not_the_one_that_the_dialer_resumes() {
     let mut case = welcomed();
-    let session = Some(SessionId {
-        first_dial: 0,
-        ..SESSION
-    });
+    let session = Some(SessionId { first_dial: 0, ..SESSION });
     let end = Frame::End(EndReason::Forgotten);
     let actions = [said(72, end), closed_for(72, None)];
-    case.check(
-        10,
-        accepted(
-            72,
-            Hello {
-                dial: 2,
-                session,
-                ..FIRST
-            },
-        ),
-        &actions,
-    );
+    case.check(10, accepted(72, Hello { dial: 2, session, ..FIRST }), &actions);
 }
 
 #[test]
@@ -130,11 +86,7 @@ fn a_node_is_lost_after_5_s_of_silence() {
 fn a_client_has_a_second_after_closing() {
     let session = Session::accept(at(0), LISTENER, &FIRST, Patience::CLIENT);
     let mut case = Case::new(session.expect("a first dial begins a session"));
-    case.check(
-        0,
-        accepted(71, FIRST),
-        &[said(71, welcome(0)), said(71, heartbeat(0))],
-    );
+    case.check(0, accepted(71, FIRST), &[said(71, welcome(0)), said(71, heartbeat(0))]);
     case.check(100, closed(71), &[]);
     case.check_deadline(1100);
 }
@@ -153,11 +105,7 @@ fn its_own_pause_is_no_silence_of_the_peer() {
 fn a_newer_connection_takes_the_place_of_the_one_in_use() {
     let mut case = begun();
     case.check(10, send("a"), &[said(71, message(1, 0, "a"))]);
-    let actions = [
-        said(72, welcome(0)),
-        closed_for(71, None),
-        said(72, message(1, 0, "a")),
-    ];
+    let actions = [said(72, welcome(0)), closed_for(71, None), said(72, message(1, 0, "a"))];
     case.check(20, accepted(72, resumed(2, 0)), &actions);
     case.check(30, received(71, message(1, 1, "late")), &[]);
     case.check(30, closed(71), &[]);
@@ -168,36 +116,18 @@ fn a_newer_connection_takes_the_place_of_the_one_in_use() {
 #[test]
 fn an_older_connection_is_turned_away() {
     let mut case = begun();
-    let actions = [
-        said(73, welcome(0)),
-        closed_for(71, None),
-        said(73, heartbeat(0)),
-    ];
+    let actions = [said(73, welcome(0)), closed_for(71, None), said(73, heartbeat(0))];
     case.check(20, accepted(73, resumed(3, 0)), &actions);
-    case.check(
-        30,
-        accepted(72, resumed(2, 0)),
-        &[closed_for(72, Some(Violation::Outdated))],
-    );
-    case.check(
-        40,
-        accepted(74, resumed(3, 0)),
-        &[closed_for(74, Some(Violation::Outdated))],
-    );
+    case.check(30, accepted(72, resumed(2, 0)), &[closed_for(72, Some(Violation::Outdated))]);
+    case.check(40, accepted(74, resumed(3, 0)), &[closed_for(74, Some(Violation::Outdated))]);
     case.check(50, received(73, heartbeat(0)), &[]);
 }
 
 #[test]
 fn a_dial_that_cannot_be_right_is_turned_away() {
-    let stranger = Hello {
-        dialer: BootId(98),
-        ..resumed(2, 0)
-    };
+    let stranger = Hello { dialer: BootId(98), ..resumed(2, 0) };
     let never_sent = Violation::NeverSent { number: 1, sent: 0 };
-    for (hello, violation) in [
-        (stranger, Violation::WrongDialer),
-        (resumed(2, 1), never_sent),
-    ] {
+    for (hello, violation) in [(stranger, Violation::WrongDialer), (resumed(2, 1), never_sent)] {
         let mut case = begun();
         case.check(10, accepted(72, hello), &[closed_for(72, Some(violation))]);
         case.check(20, received(71, message(1, 0, "x")), &[deliver("x")]);

@@ -12,10 +12,7 @@ use hurricane_core::time::Time;
 
 pub(crate) const DIALER: BootId = BootId(10);
 pub(crate) const LISTENER: BootId = BootId(20);
-pub(crate) const SESSION: SessionId = SessionId {
-    listener: LISTENER,
-    first_dial: 1,
-};
+pub(crate) const SESSION: SessionId = SessionId { listener: LISTENER, first_dial: 1 };
 
 /// One end of a session, and the checks of a table.
 pub(crate) struct Case {
@@ -47,9 +44,7 @@ impl Case {
     pub(crate) fn heartbeats(&mut self, from_ms: u64, to_ms: u64, connection: u64) {
         let step_ms = u64::try_from(HEARTBEAT_EVERY.as_millis()).expect("a short time");
         for at_ms in (from_ms..=to_ms).step_by(usize::try_from(step_ms).expect("a short time")) {
-            let event = Event::Heard {
-                connection: ConnectionId(connection),
-            };
+            let event = Event::Heard { connection: ConnectionId(connection) };
             self.check(at_ms, event, &[said(connection, heartbeat(0))]);
         }
     }
@@ -60,22 +55,15 @@ pub(crate) fn at(at_ms: u64) -> Time {
 }
 
 pub(crate) fn opened(connection: u64) -> Event {
-    Event::Opened {
-        connection: ConnectionId(connection),
-    }
+    Event::Opened { connection: ConnectionId(connection) }
 }
 
 pub(crate) fn closed(connection: u64) -> Event {
-    Event::Closed {
-        connection: ConnectionId(connection),
-    }
+    Event::Closed { connection: ConnectionId(connection) }
 }
 
 pub(crate) fn received(connection: u64, frame: Frame) -> Event {
-    Event::Received {
-        connection: ConnectionId(connection),
-        frame,
-    }
+    Event::Received { connection: ConnectionId(connection), frame }
 }
 
 pub(crate) fn send(payload: &'static str) -> Event {
@@ -83,27 +71,15 @@ pub(crate) fn send(payload: &'static str) -> Event {
 }
 
 pub(crate) fn hello(dial: u64, session: Option<SessionId>, received: u64) -> Frame {
-    Frame::Hello(Hello {
-        dialer: DIALER,
-        dial,
-        session,
-        received,
-    })
+    Frame::Hello(Hello { dialer: DIALER, dial, session, received })
 }
 
 pub(crate) fn welcome(received: u64) -> Frame {
-    Frame::Welcome {
-        session: SESSION,
-        received,
-    }
+    Frame::Welcome { session: SESSION, received }
 }
 
 pub(crate) fn message(number: u64, acknowledged: u64, payload: &'static str) -> Frame {
-    Frame::Message {
-        number,
-        acknowledged,
-        payload: Bytes::from_static(payload.as_bytes()),
-    }
+    Frame::Message { number, acknowledged, payload: Bytes::from_static(payload.as_bytes()) }
 }
 
 pub(crate) fn heartbeat(acknowledged: u64) -> Frame {
@@ -111,23 +87,15 @@ pub(crate) fn heartbeat(acknowledged: u64) -> Frame {
 }
 
 pub(crate) fn dial(connection: u64) -> Action {
-    Action::Dial {
-        connection: ConnectionId(connection),
-    }
+    Action::Dial { connection: ConnectionId(connection) }
 }
 
 pub(crate) fn said(connection: u64, frame: Frame) -> Action {
-    Action::Transmit {
-        connection: ConnectionId(connection),
-        frame,
-    }
+    Action::Transmit { connection: ConnectionId(connection), frame }
 }
 
 pub(crate) fn closed_for(connection: u64, violation: Option<Violation>) -> Action {
-    Action::Close {
-        connection: ConnectionId(connection),
-        violation,
-    }
+    Action::Close { connection: ConnectionId(connection), violation }
 }
 
 pub(crate) fn began() -> Action {
