@@ -83,11 +83,37 @@ fn wait_for_hang_up(link: impl AsFd, node_process: impl AsFd) {
     }
 }
 
+/// Ends this process and its tree.
+///
+/// That is done by a child, because this process must stand still meanwhile: its task, which sees
+/// its own children die, could end the process before all of them are found.
 fn end_tree() {
+    let worker = rustix::process::getpid();
+    #[expect(unsafe_code, reason = "a program that is to be killed cannot be asked to spawn one")]
+    // SAFETY: the child calls nothing but what reads directories, allocates and sends signals; the
+    // C library keeps its allocator usable across a fork. It ends without unwinding.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            processes::kill_trees(&[worker]);
+            libc::_exit(0);
+        }
+        child
+    };
+    match child {
+        1.. => loop {
+            thread::park();
+        },
+        _ => end_tree_from_within(worker),
+    }
+}
+
+/// The second best: where there is no room for another process.
+fn end_tree_from_within(worker: Pid) {
     processes::kill_own_descendants();
     // The group last: it is this process's own, and the call does not return.
     let _ = rustix::process::kill_current_process_group(Signal::KILL);
-    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    let _ = rustix::process::kill_process(worker, Signal::KILL);
 }
 
 /// A favour to the rest of the machine: where it is not allowed, nothing is lost.

@@ -108,9 +108,10 @@ fn exit_of(status: i32) -> Exit {
     }
 }
 
-/// Kills what `select` finds until it finds nothing new. What was killed can start nothing more.
+/// Kills what `select` finds until it finds nothing new, but never this process. What was killed can
+/// start nothing more.
 fn kill_until_none(select: impl Fn(&Processes) -> Vec<Pid>) {
-    let mut killed = HashSet::new();
+    let mut killed = HashSet::from([rustix::process::getpid()]);
     loop {
         let found = select(&Processes::now());
         let new: Vec<Pid> = found.into_iter().filter(|process| killed.insert(*process)).collect();
