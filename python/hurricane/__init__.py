@@ -8,11 +8,12 @@
 Importing it does nothing and costs next to nothing: names are resolved when they are used.
 """
 
-from typing import TYPE_CHECKING, Any
-
+# Not taken from `typing`, which costs every worker a good part of its start.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import as_completed as as_completed
     from concurrent.futures import wait as wait
+    from typing import Any
 
     from hurricane._broken import PoisonTask as PoisonTask
     from hurricane._broken import SetupFailed as SetupFailed
@@ -83,7 +84,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     home = _HOMES.get(name)
     if home is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
