@@ -32,10 +32,10 @@ def dumps(
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle, but for classes that came here by value from another `__main__`."""
 
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, type) and _is_from_elsewhere(value):
-            return _find_class, (_identity(value), value.__qualname__)
-        return super().reducer_override(value)
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type) and _is_from_elsewhere(obj):
+            return _find_class, (_identity(obj), obj.__qualname__)
+        return super().reducer_override(obj)
 
 
 def _is_from_elsewhere(kind: type) -> bool:
