@@ -13,9 +13,9 @@ PROGRAMS = {
     "hurricane": """
 from time import perf_counter
 began = perf_counter()
-import hurricane
+from hurricane import Client
 imported = perf_counter()
-client = hurricane.Client(max_workers=2)
+client = Client(max_workers=2)
 """,
     "ProcessPoolExecutor, spawn": """
 from time import perf_counter
