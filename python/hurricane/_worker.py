@@ -79,23 +79,31 @@ def _prepare_process(link: WorkerLink) -> None:
 def _set_up(link: WorkerLink) -> None:
     """Become like the program that this worker serves, as `hurricane._launch` described it."""
     directory, sys.argv, initializer = marshal.loads(link.setup())
-    try:
-        _enter(directory)
-        if initializer is not None:
-            loads_function(initializer)()
-    except BaseException as error:  # The initializer is a stranger's code, as tasks are.
-        link.setup_failed(describe_exception(error, link.node_name(), "initializer"))
-        _end(1)
+    if directory is not None:
+        _enter(link, directory)
+    if initializer is not None:
+        _initialize(link, initializer)
 
 
-def _enter(directory: str | None) -> None:
-    if directory is None:
-        return
+def _enter(link: WorkerLink, directory: str) -> None:
     try:
         os.chdir(directory)
     except OSError as error:
-        msg = f"a worker cannot enter the program's working directory {directory!r}"
-        raise RuntimeError(msg) from error
+        sentence = f"A worker cannot enter the working directory {directory!r}: {error.strerror}."
+        _give_up(link, sentence.encode())
+
+
+def _initialize(link: WorkerLink, initializer: bytes) -> None:
+    try:
+        loads_function(initializer)()
+    except BaseException as error:  # It is a stranger's code, as tasks are.
+        _give_up(link, describe_exception(error, link.node_name(), "initializer"))
+
+
+def _give_up(link: WorkerLink, why: bytes) -> "NoReturn":
+    """End before any task: `why` is a sentence, or a description of the initializer's exception."""
+    link.setup_failed(why)
+    _end(1)
 
 
 def _serve(link: WorkerLink) -> None:
