@@ -191,7 +191,7 @@ impl Scheduler {
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::ClientJoined { client } => self.on_client_joined(client, actions),
-            Event::ClientGone { client } => self.on_client_gone(now, client, actions),
+            Event::ClientGone { client } => self.on_client_gone(client, actions),
             Event::FromClient { client, message } => {
                 self.on_client_message(now, client, message, actions);
             }
@@ -203,7 +203,7 @@ impl Scheduler {
             Event::Tick => {}
         }
         while let Some(client) = self.refused.pop() {
-            self.remove_client(now, client, actions);
+            self.remove_client(client, actions);
         }
         self.on_time_passed(now, actions);
         self.place(now, actions);
@@ -253,7 +253,7 @@ impl Scheduler {
             }
             self.timers.pop_first();
             match timer {
-                Timer::Retry(task) => self.on_retry_due(now, task, actions),
+                Timer::Retry(task) => self.on_retry_due(task, actions),
             }
         }
         if self.next_look.is_some_and(|time| time <= now) {

@@ -46,12 +46,12 @@ impl Scheduler {
             }
             NodeToScheduler::Died { task, attempt, death } => {
                 if self.has(node, task, attempt) {
-                    self.on_died(now, id, task, death, actions);
+                    self.on_died(id, task, death, actions);
                 }
             }
             NodeToScheduler::TakenBack { task, attempt } => {
                 if self.has(node, task, attempt) {
-                    self.on_taken_back(now, task, actions);
+                    self.on_taken_back(task, actions);
                 }
             }
             NodeToScheduler::Kept { task, attempt } => {
@@ -130,9 +130,9 @@ impl Scheduler {
 
     /// Takes a task off its node, if it is on one, and ends what it submitted there. Its state is
     /// for the caller to set.
-    pub(super) fn leave_node(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+    pub(super) fn leave_node(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         if let Some(&nested) = self.nested.get(&id) {
-            self.remove_client(now, nested, actions);
+            self.remove_client(nested, actions);
         }
         // Its children may have been beside it, and have changed its place by leaving.
         let Some(place) = self.task(id).place() else { return };
@@ -272,7 +272,7 @@ impl Scheduler {
             node.objects.insert(number, task);
         }
         self.ended += 1;
-        self.end(now, task, Ending::Done(value), actions);
+        self.end(task, Ending::Done(value), actions);
     }
 
     fn on_failed(
@@ -294,22 +294,15 @@ impl Scheduler {
         let failures = task.failures;
         let is_retried = matches!(failure, Failure::Raised(_) | Failure::TimedOut { .. });
         if !is_retried || failures > retries {
-            return self.fail(now, id, failure, actions);
+            return self.fail(id, failure, actions);
         }
-        self.leave_node(now, id, actions);
+        self.leave_node(id, actions);
         let doublings = (failures - 1).min(16);
         self.timers
             .insert((now + (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY), Timer::Retry(id)));
     }
 
-    fn on_died(
-        &mut self,
-        now: Time,
-        node: NodeId,
-        id: TaskId,
-        death: Death,
-        actions: &mut Vec<Action>,
-    ) {
+    fn on_died(&mut self, node: NodeId, id: TaskId, death: Death, actions: &mut Vec<Action>) {
         let ended_before = self.ended;
         let deaths = self.deaths.entry(id).or_insert_with(|| Deaths {
             all: Vec::new(),
@@ -319,20 +312,20 @@ impl Scheduler {
         deaths.last_node = node;
         deaths.all.push(death);
         if deaths.all.len() < MAX_DEATHS {
-            self.leave_node(now, id, actions);
-            return self.await_dependencies(now, id, actions);
+            self.leave_node(id, actions);
+            return self.await_dependencies(id, actions);
         }
         let is_poison = self.ended > deaths.ended_before;
         let deaths = core::mem::take(&mut deaths.all);
-        self.fail(now, id, Failure::WorkerLost { deaths, is_poison }, actions);
+        self.fail(id, Failure::WorkerLost { deaths, is_poison }, actions);
     }
 
-    fn on_taken_back(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+    fn on_taken_back(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         let recall = self.task(id).place().map(|place| place.recall);
-        self.leave_node(now, id, actions);
+        self.leave_node(id, actions);
         match recall {
-            Some(Recall::ToCancel) => self.end(now, id, CANCELLED, actions),
-            _ => self.await_dependencies(now, id, actions),
+            Some(Recall::ToCancel) => self.end(id, CANCELLED, actions),
+            _ => self.await_dependencies(id, actions),
         }
     }
 
@@ -345,11 +338,11 @@ impl Scheduler {
         object: ObjectId,
         actions: &mut Vec<Action>,
     ) {
-        self.leave_node(now, id, actions);
+        self.leave_node(id, actions);
         if self.nodes.key(object.node).is_some() {
             self.timers.insert((now + FIRST_RETRY, Timer::Retry(id)));
         } else {
-            self.await_dependencies(now, id, actions);
+            self.await_dependencies(id, actions);
         }
     }
 
@@ -399,7 +392,7 @@ impl Scheduler {
         for task in tasks {
             if self.tasks.get(task.0).is_some_and(|task| !task.is_ended()) {
                 self.cancel_on_node(task, actions);
-                self.fail(now, task, Failure::SetupFailed(error.clone()), actions);
+                self.fail(task, Failure::SetupFailed(error.clone()), actions);
             }
         }
     }

@@ -19,7 +19,9 @@ impl Scheduler {
     }
 
     fn check_task(&self, id: TaskId, task: &Task) {
-        let client = self.clients.get(&task.client).expect("a task goes with its client");
+        let Some(client) = self.clients.get(&task.client) else {
+            panic!("{id}: it outlives its client: {task:?}");
+        };
         let is_named = client.numbers.get(task.number) == Some(id);
         assert_eq!(is_named, task.is_held, "{id}: its number stands for it while it is held");
         match &task.state {

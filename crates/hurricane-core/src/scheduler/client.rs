@@ -122,9 +122,9 @@ impl Scheduler {
         self.settle(id, 0, 0, actions);
     }
 
-    pub(super) fn on_client_gone(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
+    pub(super) fn on_client_gone(&mut self, id: ClientId, actions: &mut Vec<Action>) {
         if self.clients.get(&id).is_some_and(|client| client.parent.is_none()) {
-            self.remove_client(now, id, actions);
+            self.remove_client(id, actions);
         }
     }
 
@@ -150,10 +150,10 @@ impl Scheduler {
                 self.on_task_submitted(now, id, submission, actions);
             }
             ClientToScheduler::Put { number, value } => {
-                self.on_object_put(now, id, number, value, actions);
+                self.on_object_put(id, number, value, actions);
             }
-            ClientToScheduler::Cancel { number } => self.on_cancelled(now, id, number, actions),
-            ClientToScheduler::CancelWaiting => self.on_waiting_cancelled(now, id, actions),
+            ClientToScheduler::Cancel { number } => self.on_cancelled(id, number, actions),
+            ClientToScheduler::CancelWaiting => self.on_waiting_cancelled(id, actions),
             ClientToScheduler::Release { numbers } => {
                 for number in numbers {
                     self.on_released(id, number, actions);
@@ -183,12 +183,12 @@ impl Scheduler {
     }
 
     /// Ends everything of a client, and forgets it.
-    pub(super) fn remove_client(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
+    pub(super) fn remove_client(&mut self, id: ClientId, actions: &mut Vec<Action>) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.is_leaving = true;
         let tasks: Vec<(Number, TaskId)> = client.numbers.iter().collect();
         for &(_, task) in tasks.iter().rev() {
-            self.cancel(now, task, actions);
+            self.cancel(task, actions);
         }
         for (number, _) in tasks {
             self.on_released(id, number, actions);
@@ -280,20 +280,19 @@ impl Scheduler {
         let task = self.remember(record);
         if !known {
             let reason = "it depends on a task or an object that was released".into();
-            self.fail(now, task, Failure::Refused(reason), actions);
+            self.fail(task, Failure::Refused(reason), actions);
         } else if depth > MAX_DEPTH {
             let failure = Failure::NestedTooDeep { limit: u32::from(MAX_DEPTH) };
-            self.fail(now, task, failure, actions);
+            self.fail(task, failure, actions);
         } else if let Some(failure) = self.refusal(now, definition) {
-            self.fail(now, task, failure, actions);
+            self.fail(task, failure, actions);
         } else {
-            self.start(now, task, actions);
+            self.start(task, actions);
         }
     }
 
     fn on_object_put(
         &mut self,
-        now: Time,
         id: ClientId,
         number: Number,
         value: Value,
@@ -315,24 +314,24 @@ impl Scheduler {
                 self.nodes.get_mut(key).objects.insert(stored.object.number, task);
                 self.enter(task, State::Done { value: Some(value) });
             }
-            (Value::Stored(_), None) => self.fail(now, task, Failure::ObjectLost, actions),
+            (Value::Stored(_), None) => self.fail(task, Failure::ObjectLost, actions),
             (Value::Inline(_), _) => self.enter(task, State::Done { value: Some(value) }),
         }
     }
 
-    fn on_cancelled(&mut self, now: Time, id: ClientId, number: Number, actions: &mut Vec<Action>) {
+    fn on_cancelled(&mut self, id: ClientId, number: Number, actions: &mut Vec<Action>) {
         if let Some(task) = self.clients[&id].numbers.get(number) {
-            self.cancel(now, task, actions);
+            self.cancel(task, actions);
         }
     }
 
     /// Cancels what does not run. What waits in the backlog of a node is cancelled once the node
     /// says that it has not started.
-    fn on_waiting_cancelled(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
+    fn on_waiting_cancelled(&mut self, id: ClientId, actions: &mut Vec<Action>) {
         let tasks: Vec<TaskId> = self.clients[&id].numbers.iter().map(|(_, task)| task).collect();
         for task in tasks {
             match self.tasks.get(task.0).map(Task::place) {
-                Some(None) => self.cancel(now, task, actions),
+                Some(None) => self.cancel(task, actions),
                 Some(Some(place)) if place.room == Room::Backlog => {
                     self.recall(task, Recall::ToCancel, actions);
                 }

@@ -9,7 +9,6 @@ use crate::scheduler::ready::{Entry, Rank};
 use crate::scheduler::shape::ShapeId;
 use crate::scheduler::task::{Claim, Room, State, Task};
 use crate::scheduler::{Action, Scheduler};
-use crate::time::Time;
 
 /// How a dependency stands.
 enum Dependency {
@@ -20,23 +19,18 @@ enum Dependency {
 
 impl Scheduler {
     /// A new task: it claims its dependencies and waits for them.
-    pub(super) fn start(&mut self, now: Time, task: TaskId, actions: &mut Vec<Action>) {
+    pub(super) fn start(&mut self, task: TaskId, actions: &mut Vec<Action>) {
         self.claim(task, Claim::Values, actions);
-        self.await_dependencies(now, task, actions);
+        self.await_dependencies(task, actions);
     }
 
     /// Makes a task ready, or lets it wait for what is missing, or end as what it depends on did.
-    pub(super) fn await_dependencies(
-        &mut self,
-        now: Time,
-        task: TaskId,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn await_dependencies(&mut self, task: TaskId, actions: &mut Vec<Action>) {
         let dependencies = core::mem::take(&mut self.task_mut(task).dependencies);
         let mut missing = 0;
         let mut bad = None;
         for &dependency in &dependencies {
-            match self.look_at(now, dependency, actions) {
+            match self.look_at(dependency, actions) {
                 Dependency::Here => {}
                 Dependency::Pending => missing += self.wait_for(task, dependency),
                 Dependency::Bad => bad = bad.or(Some(dependency)),
@@ -44,7 +38,7 @@ impl Scheduler {
         }
         self.task_mut(task).dependencies = dependencies;
         match (bad, missing) {
-            (Some(bad), _) => self.end_like(now, task, bad, actions),
+            (Some(bad), _) => self.end_like(task, bad, actions),
             (None, 0) => self.make_ready(task),
             (None, missing) => self.enter(task, State::Waiting { missing }),
         }
@@ -59,51 +53,33 @@ impl Scheduler {
     }
 
     /// Ends a task as what it depends on ended, which has no value.
-    pub(super) fn end_like(
-        &mut self,
-        now: Time,
-        task: TaskId,
-        dependency: TaskId,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn end_like(&mut self, task: TaskId, dependency: TaskId, actions: &mut Vec<Action>) {
         if let Some(ending) = self.bequest(dependency) {
-            self.end(now, task, ending, actions);
+            self.end(task, ending, actions);
         }
     }
 
-    pub(super) fn fail(
-        &mut self,
-        now: Time,
-        task: TaskId,
-        failure: Failure,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn fail(&mut self, task: TaskId, failure: Failure, actions: &mut Vec<Action>) {
         let ending = Ending::Failed { failure: Box::new(failure), cause: None };
-        self.end(now, task, ending, actions);
+        self.end(task, ending, actions);
     }
 
     /// Cancels a task, wherever it is, if it has not ended.
-    pub(super) fn cancel(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+    pub(super) fn cancel(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         if self.tasks.get(id.0).is_some() {
             self.cancel_on_node(id, actions);
-            self.end(now, id, CANCELLED, actions);
+            self.end(id, CANCELLED, actions);
         }
     }
 
     /// Ends a task that has not ended, and with it what depends on it if it has no value.
-    pub(super) fn end(
-        &mut self,
-        now: Time,
-        task: TaskId,
-        ending: Ending,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn end(&mut self, task: TaskId, ending: Ending, actions: &mut Vec<Action>) {
         let mut endings = vec![(task, ending)];
         while let Some((task, ending)) = endings.pop() {
             if self.tasks.get(task.0).is_none_or(Task::is_ended) {
                 continue;
             }
-            self.leave_node(now, task, actions);
+            self.leave_node(task, actions);
             self.tell_ending(task, &ending, actions);
             self.enter(task, State::from(ending));
             self.deaths.remove(&task);
@@ -170,9 +146,9 @@ impl Scheduler {
         Some(((Reverse(task.priority), Reverse(task.depth)), shape))
     }
 
-    fn look_at(&mut self, now: Time, dependency: TaskId, actions: &mut Vec<Action>) -> Dependency {
+    fn look_at(&mut self, dependency: TaskId, actions: &mut Vec<Action>) -> Dependency {
         if matches!(self.task(dependency).state, State::Done { value: None }) {
-            self.compute_again(now, dependency, actions);
+            self.compute_again(dependency, actions);
         }
         match self.task(dependency).state {
             State::Done { .. } => Dependency::Here,

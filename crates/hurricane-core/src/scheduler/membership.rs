@@ -48,7 +48,7 @@ impl Scheduler {
         for &task in &tasks {
             // Children go with their parents.
             if self.tasks.get(task.0).is_some() {
-                self.leave_node(now, task, actions);
+                self.leave_node(task, actions);
             }
         }
         self.reservations.remove(&key);
@@ -58,13 +58,13 @@ impl Scheduler {
             self.left.pop_front();
         }
         let lost: Vec<TaskId> = node.objects.values().copied().collect();
-        self.on_values_lost(now, &lost, actions);
+        self.on_values_lost(&lost, actions);
         for task in to_cancel {
-            self.cancel(now, task, actions);
+            self.cancel(task, actions);
         }
         for task in tasks {
             if self.tasks.get(task.0).is_some_and(|task| matches!(task.state, State::Retrying)) {
-                self.await_dependencies(now, task, actions);
+                self.await_dependencies(task, actions);
             }
         }
     }
@@ -81,9 +81,9 @@ impl Scheduler {
         self.on_node_lost(now, id, actions);
     }
 
-    pub(super) fn on_retry_due(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+    pub(super) fn on_retry_due(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         if self.tasks.get(id.0).is_some_and(|task| matches!(task.state, State::Retrying)) {
-            self.await_dependencies(now, id, actions);
+            self.await_dependencies(id, actions);
         }
     }
 

@@ -7,7 +7,6 @@ use crate::message::{Ending, Failure, SchedulerToNode, Value};
 use crate::scheduler::client::inline_bytes;
 use crate::scheduler::task::{Claim, State, Task};
 use crate::scheduler::{Action, Scheduler};
-use crate::time::Time;
 
 /// How many tasks in a row would be run again for one lost value. What has a longer history cannot
 /// be computed again: remembering all of it would let a loop that feeds itself grow without end.
@@ -16,29 +15,27 @@ const MAX_LINEAGE: u16 = 1_000;
 impl Scheduler {
     /// Changes what a task claims of its dependencies.
     pub(super) fn claim(&mut self, id: TaskId, claim: Claim, actions: &mut Vec<Action>) {
-        let former = core::mem::replace(&mut self.task_mut(id).claim, claim);
-        let dependencies = match claim {
-            Claim::Nothing => core::mem::take(&mut self.task_mut(id).dependencies),
-            _ => self.task(id).dependencies.clone(),
-        };
-        for &dependency in &dependencies {
-            let dependency = self.task_mut(dependency);
-            *dependency.claims(claim) += u32::from(claim != Claim::Nothing);
-            *dependency.claims(former) -= u32::from(former != Claim::Nothing);
-        }
-        for &dependency in &dependencies {
+        for dependency in self.change_claim(id, claim) {
             self.drop_unneeded(dependency, actions);
         }
     }
 
-    /// Forgets an ended task that nobody needs, or its value alone, and then what only it needed.
+    /// Forgets a task that nobody needs, or its value alone, and then what only it needed.
     pub(super) fn drop_unneeded(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         let mut suspects = vec![id];
         while let Some(id) = suspects.pop() {
             let Some(task) = self.tasks.get(id.0) else { continue };
-            if task.is_held || task.users > 0 || !task.is_ended() {
+            if task.is_held || task.users > 0 {
                 continue;
             }
+            if !task.is_ended() {
+                // Its end was promised to its client, unless that was told of one before.
+                if !task.is_told {
+                    continue;
+                }
+                suspects.extend(self.stop_computing_again(id, actions));
+            }
+            let task = self.task(id);
             if task.heirs == 0 {
                 suspects.extend(self.forget(id, actions));
             } else if task.is_repeatable {
@@ -56,21 +53,52 @@ impl Scheduler {
     }
 
     /// Runs a task again whose value is not there any more, or fails it if that cannot be done.
-    pub(super) fn compute_again(&mut self, now: Time, id: TaskId, actions: &mut Vec<Action>) {
+    pub(super) fn compute_again(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         if self.task(id).is_repeatable {
             self.enter(id, State::Retrying);
             self.claim(id, Claim::Values, actions);
-            self.await_dependencies(now, id, actions);
+            self.await_dependencies(id, actions);
             return;
         }
         // Entered first, so that the task counts as not ended and can end another way.
         self.enter(id, State::Retrying);
         let ending = Ending::Failed { failure: Box::new(Failure::ObjectLost), cause: None };
-        self.end(now, id, ending, actions);
+        self.end(id, ending, actions);
+    }
+
+    /// Leaves a task as it was before it was to run again; returns what it depends on, some of which
+    /// may run again for its sake alone.
+    fn stop_computing_again(&mut self, id: TaskId, actions: &mut Vec<Action>) -> Box<[TaskId]> {
+        self.cancel_on_node(id, actions);
+        self.leave_node(id, actions);
+        self.enter(id, State::Done { value: None });
+        self.deaths.remove(&id);
+        // They have ended: who needed its value would still claim it.
+        self.task_mut(id).dependents.clear();
+        let dependencies = self.change_claim(id, Claim::Heritage);
+        for &dependency in &dependencies {
+            self.task_mut(dependency).dependents.retain(|one| *one != id);
+        }
+        dependencies
+    }
+
+    /// Changes what a task claims of its dependencies; returns those that it may have let go.
+    fn change_claim(&mut self, id: TaskId, claim: Claim) -> Box<[TaskId]> {
+        let former = core::mem::replace(&mut self.task_mut(id).claim, claim);
+        let dependencies = match claim {
+            Claim::Nothing => core::mem::take(&mut self.task_mut(id).dependencies),
+            _ => self.task(id).dependencies.clone(),
+        };
+        for &dependency in &dependencies {
+            let dependency = self.task_mut(dependency);
+            *dependency.claims(claim) += u32::from(claim != Claim::Nothing);
+            *dependency.claims(former) -= u32::from(former != Claim::Nothing);
+        }
+        dependencies
     }
 
     /// The values of these tasks were lost with their node.
-    pub(super) fn on_values_lost(&mut self, now: Time, lost: &[TaskId], actions: &mut Vec<Action>) {
+    pub(super) fn on_values_lost(&mut self, lost: &[TaskId], actions: &mut Vec<Action>) {
         for &id in lost {
             self.enter(id, State::Done { value: None });
         }
@@ -80,11 +108,11 @@ impl Scheduler {
             let is_gone =
                 task.is_some_and(|task| matches!(task.state, State::Done { value: None }));
             if is_gone && task.is_some_and(|task| task.is_held || task.users > 0) {
-                self.compute_again(now, id, actions);
+                self.compute_again(id, actions);
             }
         }
         for (task, dependency) in bereft {
-            self.on_dependency_lost(now, task, dependency, actions);
+            self.on_dependency_lost(task, dependency, actions);
         }
     }
 
@@ -105,17 +133,11 @@ impl Scheduler {
         pairs.collect()
     }
 
-    fn on_dependency_lost(
-        &mut self,
-        now: Time,
-        id: TaskId,
-        dependency: TaskId,
-        actions: &mut Vec<Action>,
-    ) {
+    fn on_dependency_lost(&mut self, id: TaskId, dependency: TaskId, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get(id.0) else { return };
         match (&task.state, &self.task(dependency).state) {
             (State::Waiting { .. } | State::Ready, State::Failed { .. }) => {
-                self.end_like(now, id, dependency, actions);
+                self.end_like(id, dependency, actions);
             }
             (State::Ready, _) => {
                 self.wait_for(id, dependency);

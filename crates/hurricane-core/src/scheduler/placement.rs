@@ -171,7 +171,7 @@ impl Scheduler {
             let tasks = self.tasks.iter().filter(|(_, task)| is_hopeless(task));
             let tasks: Vec<TaskId> = tasks.map(|(key, _)| TaskId(key)).collect();
             for task in tasks {
-                self.fail(now, task, failure.clone(), actions);
+                self.fail(task, failure.clone(), actions);
             }
         }
     }
