@@ -20,6 +20,9 @@ use crate::platform::directories::OwnDirectory;
 use crate::platform::signals::Mask;
 use crate::worker::{Program, Workers};
 
+/// After so many turns, whatever else the thread has to do comes first.
+const TURNS_IN_A_ROW: u32 = 16;
+
 /// The thread's state.
 pub(super) struct Service {
     shared: Arc<Shared>,
@@ -59,8 +62,14 @@ impl Service {
     }
 
     async fn serve(mut self) {
+        let mut turns = 0_u32;
         while !self.shared.is_stopping.load(Ordering::Acquire) {
             self.turn();
+            turns = turns.wrapping_add(1);
+            // The attendants of the workers get theirs even when the inbox is never empty.
+            if turns.is_multiple_of(TURNS_IN_A_ROW) {
+                tokio::task::yield_now().await;
+            }
             self.wait().await;
         }
         self.workers.kill_all().await;
@@ -84,8 +93,6 @@ impl Service {
     }
 
     async fn wait(&self) {
-        // The attendants of the workers get their turn even when the inbox is never empty.
-        tokio::task::yield_now().await;
         let deadline = self.shared.cluster().deadline();
         let arrived = self.shared.inbox.arrived();
         match deadline {

@@ -59,6 +59,11 @@ impl Unshared {
         Self { descriptor: Some(descriptor), process }
     }
 
+    /// A second descriptor of the same file.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        self.as_fd().try_clone_to_owned().map(Self::new)
+    }
+
     /// Has the tokio loop of this thread watch it.
     pub(crate) fn watched(self, interest: Interest) -> io::Result<AsyncFd<Self>> {
         #[expect(unsafe_code, reason = "tokio cannot know that a type keeps its descriptor open")]

@@ -14,6 +14,7 @@ use hurricane_core::id::WorkerId;
 use hurricane_core::message::{Death, Stream};
 use hurricane_core::node::Event;
 use rustix::io::Errno;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
@@ -31,6 +32,12 @@ const DRAIN_BYTES: usize = 128 << 10;
 const LAST_DRAIN_BYTES: usize = 1 << 20;
 
 const PIPE_READ_BYTES: usize = 64 << 10;
+
+/// After so many the other workers have their turn: a megabyte of output.
+const OCCASIONS_IN_A_ROW: u32 = 16;
+
+/// How soon a full link is tried again when there is no descriptor left to wait with.
+const WRITE_RETRY: Duration = Duration::from_millis(10);
 
 /// How long a worker may take to write its stacks before it is killed.
 const STACK_WAIT: Duration = Duration::from_millis(200);
@@ -90,17 +97,24 @@ impl Attendant {
 
     /// Does so until the worker is gone.
     pub(super) async fn attend(mut self) {
-        loop {
-            match self.next_occasion().await {
-                Occasion::LinkRead(read) => self.on_link_read(read),
-                Occasion::PipeRead(stream, read) => self.on_pipe_read(stream, read),
-                Occasion::Changed => self.kill_if_wanted().await,
-                Occasion::Ended => break,
-            }
+        while self.attend_in_a_row().await {
             // One worker that never stops talking must not keep the others waiting.
             tokio::task::yield_now().await;
         }
         self.bury().await;
+    }
+
+    /// Sees to so much; false once the worker has ended.
+    async fn attend_in_a_row(&mut self) -> bool {
+        for _ in 0..OCCASIONS_IN_A_ROW {
+            match self.next_occasion().await {
+                Occasion::LinkRead(read) => self.on_link_read(read),
+                Occasion::PipeRead(stream, read) => self.on_pipe_read(stream, read),
+                Occasion::Changed => self.kill_if_wanted().await,
+                Occasion::Ended => return false,
+            }
+        }
+        true
     }
 
     async fn next_occasion(&mut self) -> Occasion {
@@ -314,11 +328,14 @@ async fn read_link(link: &AsyncFd<Unshared>, decoder: &mut Decoder) -> Read {
 
 /// Waits until the link takes bytes, and writes what it takes.
 async fn write_link(worker: &Worker) {
-    let mut ready = worker.link.writable().await.expect("the loop runs");
-    worker.flush();
-    if worker.has_more_to_write() {
-        ready.clear_ready();
+    // A descriptor for this alone: were the link itself watched for it, the loop would wake each time
+    // that a worker has read something.
+    let descriptor = worker.link.get_ref().try_clone();
+    match descriptor.and_then(|descriptor| descriptor.watched(Interest::WRITABLE)) {
+        Ok(watched) => drop(watched.writable().await),
+        Err(_) => tokio::time::sleep(WRITE_RETRY).await,
     }
+    worker.flush();
 }
 
 /// Runs what may take milliseconds where it holds up nobody.

@@ -136,7 +136,7 @@ impl Program {
                 process,
                 handle: Unshared::new(processes::open(process)?).watched(Interest::READABLE)?,
                 mark,
-                link: Unshared::new(ours).watched(Interest::READABLE | Interest::WRITABLE)?,
+                link: Unshared::new(ours).watched(Interest::READABLE)?,
                 outgoing,
                 pipes: [pipe(stdout)?, pipe(stderr)?],
             })
