@@ -104,6 +104,11 @@ impl Ledger {
         );
     }
 
+    /// The scheduler is another, which names tasks anew.
+    pub(crate) fn forget_attempts(&mut self) {
+        self.attempts.clear();
+    }
+
     /// A worker begins to run an attempt of a task.
     pub(crate) fn begin(&mut self, task: TaskId, attempt: Attempt) -> Execution {
         self.executions.push((task, attempt));

@@ -184,7 +184,7 @@ impl World {
     }
 
     fn define(&mut self, index: usize) {
-        let kind = Kind::any(&mut self.dice);
+        let kind = Kind::any(&mut self.dice, self.plan.pace);
         let client = &mut self.clients[index];
         client.last_definition += 1;
         let number = DefinitionNumber(client.last_definition);
@@ -215,7 +215,7 @@ impl World {
         let (keys, inputs): (Vec<_>, Vec<_>) = futures.map(|it| (it.key, it.value)).unzip();
         let named = dependencies.iter().copied().zip(keys).collect();
         let kind = client.definitions[&definition].clone();
-        let script = Arc::new(Script::any(&mut self.dice, &kind));
+        let script = Arc::new(Script::any(&mut self.dice, &kind, self.plan.pace));
         let key = self.ledger.open(kind, script, named, inputs);
         let arguments = encode_key(key);
         let number = client.next_number(arguments.len());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hurricane_core::id::ConnectionId;
+use hurricane_core::id::{BootId, ConnectionId};
 use hurricane_core::session;
 use hurricane_core::time::Time;
 
@@ -20,7 +20,10 @@ use crate::worker::{WorkerName, WorkerStep};
 
 /// How long after the last fault the clients' programs may take, and then the cluster to forget
 /// them: half a minute for a silent client to be gone, and as much for everything else.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How much longer for each time that tasks run longer than most.
+const PATIENCE_PER_PACE: Duration = Duration::from_secs(20);
 
 /// So many steps in one moment mean that the machines keep each other busy for nothing.
 const MAX_STEPS_AT_ONCE: u64 = 20_000;
@@ -50,6 +53,8 @@ pub(crate) enum Happening {
     Resumes { place: Place },
     /// A node is started.
     NodeStarts,
+    /// The scheduler is started anew.
+    SchedulerRestarts,
     /// Something goes wrong.
     Fault,
     /// From now on nothing goes wrong any more.
@@ -79,10 +84,9 @@ impl Agenda {
 }
 
 /// A process that may be stopped, and what comes to it meanwhile.
-#[derive(Default)]
 pub(crate) struct Pause {
-    pub(crate) until: Option<Time>,
-    pub(crate) postponed: Vec<Happening>,
+    until: Time,
+    postponed: Vec<Happening>,
 }
 
 /// Everything.
@@ -117,7 +121,7 @@ impl World {
             network: Network::default(),
             trace: Trace::new(is_shown),
             ledger: Ledger::default(),
-            scheduler: SchedulerProcess::new(plan.is_one_machine),
+            scheduler: SchedulerProcess::new(plan.is_one_machine, BootId(1)),
             nodes: Vec::new(),
             clients: Vec::new(),
             pauses: BTreeMap::new(),
@@ -155,7 +159,7 @@ impl World {
 
     pub(crate) fn pause(&mut self, place: Place, duration: Duration) {
         if !self.is_paused(place) {
-            let until = Some(self.now + duration);
+            let until = self.now + duration;
             self.pauses.insert(place, Pause { until, postponed: Vec::new() });
             self.after(duration, Happening::Resumes { place });
         }
@@ -184,8 +188,12 @@ impl World {
         for client in 0..self.plan.clients {
             let client = usize::try_from(client).expect("few clients");
             self.clients.push(Client::new(client, self.plan.tasks, &mut self.dice));
-            let start = self.now + self.plan.clients_wait + self.dice.millis(0, 20);
-            self.agenda.add(start, Happening::ClientActs { client });
+            let is_late = self.dice.chance(25);
+            let delay = if is_late { self.dice.millis(0, 1500) } else { self.dice.millis(0, 20) };
+            self.after(self.plan.clients_wait + delay, Happening::ClientActs { client });
+        }
+        if let Some(delay) = self.plan.restarts {
+            self.after(delay, Happening::SchedulerRestarts);
         }
         self.agenda.add(self.now + self.plan.lasts, Happening::Heal);
         if let Some(every) = self.plan.faults_every {
@@ -254,6 +262,7 @@ impl World {
             Happening::Worker { name, step } => self.on_worker_step(name, step),
             Happening::Resumes { place } => self.on_resumes(place),
             Happening::NodeStarts => self.on_node_starts(),
+            Happening::SchedulerRestarts => self.on_scheduler_restarts(),
             Happening::Fault => self.on_fault(),
             Happening::Heal => self.on_heal(),
         }
@@ -271,6 +280,7 @@ impl World {
             Happening::Worker { .. }
             | Happening::Resumes { .. }
             | Happening::NodeStarts
+            | Happening::SchedulerRestarts
             | Happening::Fault
             | Happening::Heal => None,
         }
@@ -294,8 +304,9 @@ impl World {
     /// A process that was stopped goes on. Its timers may be looked at before what came meanwhile,
     /// or after.
     fn on_resumes(&mut self, place: Place) {
-        let is_due = self.pauses.get(&place).and_then(|pause| pause.until) <= Some(self.now);
-        let Some(pause) = self.pauses.remove(&place).filter(|_| is_due) else { return };
+        // It may have been stopped again since this was planned.
+        let is_over = self.pauses.get(&place).is_some_and(|pause| pause.until <= self.now);
+        let Some(pause) = is_over.then(|| self.pauses.remove(&place)).flatten() else { return };
         self.note(format_args!("{place:?} goes on"));
         if self.dice.chance(50) {
             self.tick(place);
@@ -311,7 +322,7 @@ impl World {
         self.plan.faults_every = None;
         self.network.heal(self.now);
         for pause in self.pauses.values_mut() {
-            pause.until = Some(self.now);
+            pause.until = self.now;
         }
         for place in self.pauses.keys().copied().collect::<Vec<_>>() {
             self.on_resumes(place);
@@ -324,7 +335,7 @@ impl World {
 
     fn is_over(&self) -> bool {
         let Some(healed) = self.healed else { return false };
-        if self.now > healed + PATIENCE {
+        if self.now > healed + PATIENCE + PATIENCE_PER_PACE * (self.plan.pace - 1) {
             self.explain_lack_of_progress();
         }
         self.clients.iter().all(Client::is_over) && self.is_forgotten()
@@ -344,7 +355,7 @@ impl World {
         for node in self.nodes.iter().filter(|node| node.is_alive && !node.holds_nothing()) {
             eprintln!("not idle: {}", node.describe());
         }
-        panic!("no end is in sight, {PATIENCE:?} after the last fault");
+        panic!("no end is in sight, long after the last fault");
     }
 
     /// What must hold after every step, where something happened.

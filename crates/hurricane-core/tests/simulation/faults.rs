@@ -14,6 +14,9 @@ use crate::worker::WorkerName;
 /// More nodes than these do not live at once.
 const MAX_NODES: usize = 8;
 
+/// In some runs tasks take seconds: long enough to wait for one another.
+const SLOW: u32 = 40;
+
 /// What a run is like.
 pub(crate) struct Plan {
     pub(crate) is_one_machine: bool,
@@ -21,11 +24,15 @@ pub(crate) struct Plan {
     pub(crate) clients: u64,
     /// How many tasks each client submits at most.
     pub(crate) tasks: u64,
+    /// How many times as long as most they run.
+    pub(crate) pace: u32,
     /// How long clients wait before they begin.
     pub(crate) clients_wait: Duration,
     /// When faults are over.
     pub(crate) lasts: Duration,
     pub(crate) faults_every: Option<Duration>,
+    /// When the scheduler is started anew, if it is.
+    pub(crate) restarts: Option<Duration>,
     /// Whether workers may fail to start.
     pub(crate) workers_fail: bool,
     faults: Vec<Fault>,
@@ -77,13 +84,18 @@ impl Plan {
         let share = dice.pick(&[0, 15, 40, 100]);
         let faults: Vec<Fault> = known.iter().copied().filter(|_| dice.chance(share)).collect();
         let every = dice.pick(&[5, 20, 60, 200]);
+        let lasts = dice.millis(50, 2000);
+        let restarts = !is_one_machine && dice.chance(6);
+        let pace = if dice.chance(8) { SLOW } else { 1 };
         Self {
             is_one_machine,
             nodes: if is_one_machine { 1 } else { dice.between(1, 6) },
             clients: dice.between(1, 4),
-            tasks: dice.pick(&[3, 10, 30, 60]),
+            tasks: dice.pick(if pace == SLOW { &[3, 10] } else { &[3, 10, 30, 60] }),
+            pace,
             clients_wait: Duration::from_millis(if is_one_machine { 50 } else { 0 }),
-            lasts: dice.millis(50, 2000),
+            restarts: restarts.then(|| dice.micros(0, micros(lasts))),
+            lasts,
             faults_every: (!faults.is_empty()).then_some(Duration::from_millis(every)),
             workers_fail: dice.chance(40),
             faults,
@@ -181,7 +193,7 @@ impl World {
     }
 
     /// From now on the sessions of a process may end without its wish.
-    fn disturb(&mut self, place: Place) {
+    pub(crate) fn disturb(&mut self, place: Place) {
         match place {
             Place::Client(client) => self.clients[client].is_disturbed = true,
             Place::Scheduler => self.clients.iter_mut().for_each(|it| it.is_disturbed = true),

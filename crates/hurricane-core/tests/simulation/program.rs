@@ -13,6 +13,9 @@ use crate::dice::{Dice, mix};
 /// More cpus than any node has.
 const TOO_MANY_CPUS: u64 = 1000;
 
+/// How deep the deepest tasks go: more than the tasks that may wait on a node at once.
+const CHAIN: u64 = 70;
+
 /// What a function asks for and allows.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
@@ -62,11 +65,12 @@ pub(crate) enum Act {
 }
 
 impl Kind {
-    pub(crate) fn any(dice: &mut Dice) -> Self {
+    /// A function whose tasks run `pace` times as long as most.
+    pub(crate) fn any(dice: &mut Dice, pace: u32) -> Self {
         Self {
             resources: request(dice),
             retries: dice.pick(&[0, 0, 1, 2, 3]),
-            timeout: dice.chance(25).then(|| dice.millis(100, 600)),
+            timeout: dice.chance(25).then(|| dice.millis(100, 600) * pace),
             priority: dice.pick(&[0, 0, 0, 1, -1, 5]),
         }
     }
@@ -89,25 +93,45 @@ impl Kind {
 }
 
 impl Script {
-    pub(crate) fn any(dice: &mut Dice, kind: &Kind) -> Self {
+    /// What a task of this function does, which runs `pace` times as long as most.
+    pub(crate) fn any(dice: &mut Dice, kind: &Kind, pace: u32) -> Self {
         let act = Act::any(dice, kind);
-        let depth = if dice.chance(15) { dice.between(1, 3) } else { 0 };
-        Self::to_depth(dice, act, depth)
+        match dice.below(200) {
+            0 => Self::chain(dice, CHAIN),
+            1..=30 => {
+                let depth = dice.between(1, 3);
+                Self::to_depth(dice, act, depth, pace)
+            }
+            _ => Self::to_depth(dice, act, 0, pace),
+        }
     }
 
-    fn to_depth(dice: &mut Dice, act: Act, depth: u64) -> Self {
+    fn to_depth(dice: &mut Dice, act: Act, depth: u64, pace: u32) -> Self {
         let children = if depth == 0 { 0 } else { dice.between(1, 3) };
         let is_large = dice.chance(12);
         Self {
             salt: dice.roll(),
-            before: duration(dice),
+            before: duration(dice) * pace,
             after: dice.micros(10, 3000),
             act,
             lines: if dice.chance(10) { dice.between(1, 5) } else { 0 },
             size: if is_large { INLINE_LIMIT_BYTES + 1 } else { 16 },
-            children: (0..children).map(|_| Child::any(dice, depth - 1)).collect(),
+            children: (0..children).map(|_| Child::any(dice, depth - 1, pace)).collect(),
             waits: dice.chance(85),
         }
+    }
+
+    /// A task that waits for one that waits for one, and so on.
+    fn chain(dice: &mut Dice, depth: u64) -> Self {
+        let mut script = Self::to_depth(dice, Act::Return, 0, 1);
+        if depth > 0 {
+            // Were it tried again on each level, there would be no end of it.
+            let kind = Kind { retries: 0, ..Kind::of_child(dice) };
+            let below = Arc::new(Self::chain(dice, depth - 1));
+            script.children.push(Child { kind, script: below, follows: false });
+            script.waits = true;
+        }
+        script
     }
 
     /// What it returns, given the values of its inputs.
@@ -134,7 +158,7 @@ impl Script {
 }
 
 impl Child {
-    fn any(dice: &mut Dice, depth: u64) -> Self {
+    fn any(dice: &mut Dice, depth: u64, pace: u32) -> Self {
         let kind = Kind::of_child(dice);
         let act = match dice.below(20) {
             0 => Act::Raise { times: 1 },
@@ -142,7 +166,7 @@ impl Child {
             2 => Act::Die { times: 1 },
             _ => Act::Return,
         };
-        let script = Arc::new(Script::to_depth(dice, act, depth));
+        let script = Arc::new(Script::to_depth(dice, act, depth, pace));
         Self { kind, script, follows: dice.chance(30) }
     }
 }

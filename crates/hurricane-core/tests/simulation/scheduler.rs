@@ -18,11 +18,10 @@ use crate::cluster::{Place, World};
 use crate::network::{End, Parcel};
 use crate::node::FromNode;
 
-const BOOT: BootId = BootId(1);
-
 /// The process.
 pub(crate) struct SchedulerProcess {
     pub(crate) machine: Scheduler,
+    boot: BootId,
     peers: BTreeMap<BootId, Peer>,
     by_connection: BTreeMap<ConnectionId, BootId>,
     clients: BTreeMap<ClientId, BootId>,
@@ -49,8 +48,9 @@ enum Member {
 }
 
 impl SchedulerProcess {
-    pub(crate) fn new(is_one_machine: bool) -> Self {
+    pub(crate) fn new(is_one_machine: bool, boot: BootId) -> Self {
         Self {
+            boot,
             machine: Scheduler::new(Config { is_one_machine }),
             peers: BTreeMap::new(),
             by_connection: BTreeMap::new(),
@@ -90,6 +90,19 @@ impl World {
         }
     }
 
+    /// Its process ends, and another begins that knows nothing. All clients are lost.
+    pub(crate) fn on_scheduler_restarts(&mut self) {
+        self.note(format_args!("the scheduler is started anew"));
+        let connections: Vec<ConnectionId> = self.scheduler.by_connection.keys().copied().collect();
+        for connection in connections {
+            self.hang_up(index_of(connection), End::Listener);
+        }
+        let boot = BootId(self.dice.roll());
+        self.scheduler = SchedulerProcess::new(self.plan.is_one_machine, boot);
+        self.ledger.forget_attempts();
+        self.disturb(Place::Scheduler);
+    }
+
     pub(crate) fn on_arrival_at_scheduler(&mut self, index: usize, parcel: Parcel) {
         let connection = ConnectionId(index as u64);
         let boot = self.scheduler.by_connection.get(&connection).copied();
@@ -103,7 +116,8 @@ impl World {
                 self.scheduler.by_connection.remove(&connection);
             }
             (Parcel::Closed, None) => {}
-            (parcel, _) => panic!("{parcel:?} came first"),
+            (Parcel::Frame(_), None) => panic!("a connection begins with a Hello"),
+            (Parcel::Opened, _) => unreachable!("only dialers are told so"),
         }
     }
 
@@ -115,7 +129,7 @@ impl World {
                 Place::Client(_) => Patience::CLIENT,
                 Place::Node(_) | Place::Scheduler => Patience::NODE,
             };
-            match Session::accept(self.now, BOOT, &hello, patience) {
+            match Session::accept(self.now, self.scheduler.boot, &hello, patience) {
                 Ok(session) => {
                     let peer = Peer { session, place, member: Member::Unknown };
                     self.scheduler.peers.insert(hello.dialer, peer);
@@ -126,6 +140,9 @@ impl World {
                     return self.hang_up(index, End::Listener);
                 }
             }
+        }
+        if hello.session.is_some() {
+            self.note(format_args!("{place:?} resumes"));
         }
         self.scheduler.by_connection.insert(connection, hello.dialer);
         self.tell_listener(hello.dialer, session::Event::Accepted { connection, hello });
@@ -142,15 +159,14 @@ impl World {
     }
 
     fn do_for_listener(&mut self, boot: BootId, action: session::Action) {
-        let index = |connection: ConnectionId| usize::try_from(connection.0).expect("an index");
         match action {
             session::Action::Transmit { connection, frame } => {
-                self.transmit(index(connection), End::Dialer, frame);
+                self.transmit(index_of(connection), End::Dialer, frame);
             }
             session::Action::Close { connection, violation } => {
                 let is_bad = violation.is_some_and(|it| it != session::Violation::Outdated);
                 assert!(!is_bad, "peers keep to the protocol, but: {violation:?}");
-                self.hang_up(index(connection), End::Listener);
+                self.hang_up(index_of(connection), End::Listener);
             }
             session::Action::Began => self.on_session_began(boot),
             session::Action::Deliver(payload) => self.on_delivery_to_scheduler(boot, &payload),
@@ -286,6 +302,11 @@ impl World {
             _ => {}
         }
     }
+}
+
+/// The listener's name for a connection is its index.
+fn index_of(connection: ConnectionId) -> usize {
+    usize::try_from(connection.0).expect("few connections")
 }
 
 /// What travels as the payload of a session.
