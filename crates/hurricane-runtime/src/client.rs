@@ -558,3 +558,162 @@ fn wait_once<'a, T>(
 fn lines_in(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use hurricane_core::id::{NodeId, ObjectNumber};
+    use hurricane_core::message::{Stored, Stream};
+
+    use super::*;
+
+    const DEFINITION: DefinitionNumber = DefinitionNumber(1);
+    const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
+
+    #[test]
+    fn nothing_is_submitted_beyond_the_allowance() {
+        let (client, scheduler) = pair();
+        assert_eq!(submit(&client, &[]), Err(SubmitError::AllowanceUsedUp));
+        assert_eq!(client.wait_for_allowance(Duration::ZERO), Ok(false));
+        scheduler.says(SchedulerToClient::Allowance(Allowance { tasks: 2, bytes: 100 }));
+        assert_eq!(client.wait_for_allowance(Duration::ZERO), Ok(true));
+        assert_eq!(submit(&client, &[]), Ok(Number(1)));
+        assert_eq!(client.put("x".into()), Ok(Number(2)));
+        assert_eq!(submit(&client, &[]), Err(SubmitError::AllowanceUsedUp));
+    }
+
+    #[test]
+    fn what_crosses_the_limit_of_bytes_is_submitted() {
+        let (client, scheduler) = pair();
+        scheduler.says(SchedulerToClient::Allowance(Allowance { tasks: 9, bytes: 10 }));
+        assert_eq!(client.put("more than ten bytes".into()), Ok(Number(1)));
+        assert_eq!(client.put("x".into()), Err(SubmitError::AllowanceUsedUp));
+    }
+
+    #[test]
+    fn an_ended_task_is_given_back_once_and_released() {
+        let (client, scheduler) = allowed_pair();
+        let number = submit(&client, &[]).expect("it is allowed");
+        let ending = Ending::Done(Value::Inline("x".into()));
+        scheduler.ends(number, &ending);
+        scheduler.ends(number, &ending);
+        assert_eq!(client.pending(), Ok(1));
+        let received = client.receive(AT_ONCE).expect("this is no child");
+        assert_eq!(received, Some(vec![Received::Ended { number, future: 7, ending }]));
+        assert_eq!(client.pending(), Ok(0));
+        assert_eq!(scheduler.last(), ClientToScheduler::Release { numbers: vec![number] });
+        assert_eq!(submit(&client, &[number]), Err(SubmitError::DependencyReleased));
+    }
+
+    #[test]
+    fn a_stored_result_is_held_until_it_is_released() {
+        let (client, scheduler) = allowed_pair();
+        let number = submit(&client, &[]).expect("it is allowed");
+        let object = ObjectId { node: NodeId(1), number: ObjectNumber(1) };
+        scheduler.ends(number, &Ending::Done(Value::Stored(Stored { object, size_bytes: 1 })));
+        client.receive(AT_ONCE).expect("this is no child");
+        assert_eq!(submit(&client, &[number]), Ok(Number(2)));
+        client.release(vec![number, number, Number(2)]).expect("it is open");
+        assert_eq!(scheduler.last(), ClientToScheduler::Release { numbers: vec![number] });
+        assert_eq!(submit(&client, &[number]), Err(SubmitError::DependencyReleased));
+    }
+
+    #[test]
+    fn output_is_bounded_and_what_was_dropped_is_counted() {
+        let (client, scheduler) = pair();
+        let text = "line\n".repeat(100_000);
+        for _ in 0..5 {
+            scheduler.writes(&text);
+        }
+        assert_eq!(dropped_lines(&client), [0, 0]);
+        scheduler.writes("after\n");
+        assert_eq!(dropped_lines(&client), [300_000]);
+    }
+
+    #[test]
+    fn a_closed_connection_gives_what_came_and_then_none() {
+        let (client, scheduler) = allowed_pair();
+        scheduler.writes("last words\n");
+        scheduler.mailbox().close(ConnectionError::Refused { reason: "so" });
+        assert_eq!(dropped_lines(&client), [0]);
+        assert_eq!(client.receive(None), Ok(None));
+        let refused = ConnectionError::Refused { reason: "so" };
+        assert_eq!(submit(&client, &[]), Err(SubmitError::Connection(refused)));
+        client.close();
+        assert!(client.is_closed());
+    }
+
+    fn submit(client: &Connection<u32>, dependencies: &[Number]) -> Result<Number, SubmitError> {
+        client.submit(7, DEFINITION, "arguments".into(), dependencies.to_vec())
+    }
+
+    fn dropped_lines(client: &Connection<u32>) -> Vec<u64> {
+        let received = client.receive(AT_ONCE).expect("this is no child").expect("it is open");
+        let lines = received.into_iter().filter_map(|one| match one {
+            Received::Output { output, .. } => Some(output.dropped_lines),
+            _ => None,
+        });
+        lines.collect()
+    }
+
+    /// The other end.
+    struct Scheduler {
+        mailbox: Weak<dyn Mailbox>,
+        heard: Arc<Mutex<Vec<ClientToScheduler>>>,
+    }
+
+    impl Scheduler {
+        fn mailbox(&self) -> Arc<dyn Mailbox> {
+            self.mailbox.upgrade().expect("the client holds its connection")
+        }
+
+        fn says(&self, message: SchedulerToClient) {
+            self.mailbox().deliver(vec![message]);
+        }
+
+        fn ends(&self, number: Number, ending: &Ending) {
+            self.says(SchedulerToClient::Ended { number, ending: ending.clone() });
+        }
+
+        fn writes(&self, text: &str) {
+            let text = Bytes::copy_from_slice(text.as_bytes());
+            let output = Output { stream: Stream::Stdout, text, dropped_lines: 0 };
+            let (name, node) = ("task".into(), "node".into());
+            self.says(SchedulerToClient::Output { number: Number(1), name, node, output });
+        }
+
+        fn last(&self) -> ClientToScheduler {
+            let heard = self.heard.lock().expect("no test panics with it");
+            heard.last().expect("something was said").clone()
+        }
+    }
+
+    struct Recording(Arc<Mutex<Vec<ClientToScheduler>>>);
+
+    impl Sink for Recording {
+        fn send(&self, message: ClientToScheduler) {
+            self.0.lock().expect("no test panics with it").push(message);
+        }
+
+        fn fetch(&self, _: ObjectId) -> Option<Bytes> {
+            None
+        }
+
+        fn is_running(&self, _: Number) -> bool {
+            false
+        }
+
+        fn close(&self) {}
+    }
+
+    fn pair() -> (Connection<u32>, Scheduler) {
+        let heard = Arc::default();
+        let (client, mailbox) = Connection::open(Box::new(Recording(Arc::clone(&heard))));
+        (client, Scheduler { mailbox, heard })
+    }
+
+    fn allowed_pair() -> (Connection<u32>, Scheduler) {
+        let (client, scheduler) = pair();
+        scheduler.says(SchedulerToClient::Allowance(Allowance { tasks: 100, bytes: 1 << 20 }));
+        (client, scheduler)
+    }
+}

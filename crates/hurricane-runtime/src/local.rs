@@ -94,9 +94,8 @@ impl Local {
         descriptors::reserve_for(slots.saturating_mul(2).saturating_add(MAX_WAITING.into()))?;
         let directory = OwnDirectory::make()?;
         let name = machine::name();
-        let mask = Mask::block_all();
-        mask.apply();
-        let program = Program::new(config.worker_command, name.clone(), config.setup, mask);
+        let program =
+            Program::new(config.worker_command, name.clone(), config.setup, Mask::current());
         program
             .check()
             .map_err(|error| LocalError::Program { reason: error.to_string().into() })?;

@@ -20,6 +20,9 @@ use crate::platform::directories::OwnDirectory;
 use crate::platform::signals::Mask;
 use crate::worker::{Program, Workers};
 
+/// For ending process trees, of which few end at a time.
+const BLOCKING_THREADS: usize = 4;
+
 /// After so many turns, whatever else the thread has to do comes first.
 const TURNS_IN_A_ROW: u32 = 16;
 
@@ -38,7 +41,10 @@ impl Service {
         program: Program,
         directory: OwnDirectory,
     ) -> io::Result<JoinHandle<()>> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()?;
         // Signals are the program's business, so the thread is born with all of them blocked.
         let mask = Mask::block_all();
         let thread = thread::Builder::new().name("hurricane".into()).spawn(move || {

@@ -1,6 +1,7 @@
 //! Which signals our threads take: none. They are the program's, and its main thread waits for them.
 
 use std::mem::MaybeUninit;
+use std::ptr;
 
 /// The signal on which a worker writes the Python stacks of its threads: a real-time one, which
 /// libraries leave alone.
@@ -13,6 +14,17 @@ pub(crate) fn stack_signal() -> i32 {
 pub(crate) struct Mask(libc::sigset_t);
 
 impl Mask {
+    /// What this thread blocks now.
+    pub(crate) fn current() -> Self {
+        let mut current = MaybeUninit::uninit();
+        #[expect(unsafe_code, reason = "libc alone offers pthread_sigmask")]
+        // SAFETY: without a new set the call changes nothing and cannot fail: it writes `current`.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), current.as_mut_ptr());
+            Self(current.assume_init())
+        }
+    }
+
     /// Blocks every signal in this thread; returns what was blocked before.
     pub(crate) fn block_all() -> Self {
         let mut all = MaybeUninit::uninit();
