@@ -2,27 +2,27 @@
 //! gathers what comes back.
 //!
 //! The same type serves a program beside its local cluster and a running task inside a worker; what
-//! differs is the [`Sink`] that it speaks to.
+//! differs is where it sends to.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, Number, ObjectId};
 use hurricane_core::message::{
-    Allowance, ClientToScheduler, Definition, Ending, INLINE_LIMIT_BYTES, Output,
-    SchedulerToClient, Stall, Value,
+    ClientToScheduler, Definition, Ending, INLINE_LIMIT_BYTES, Output, SchedulerToClient, Stall,
+    Value,
 };
 
 use crate::platform::fork::ProcessMark;
 
+use state::{Live, State};
+
+mod state;
+
 /// How much text of tasks waits for a client that does not receive. Beyond it lines are dropped and
 /// counted: what a task prints never grows without bound.
 pub const MAX_QUEUED_OUTPUT_BYTES: usize = 1 << 20;
-
-/// What a queued piece of output costs beside its text, so that empty lines are not free.
-const OUTPUT_COST_BYTES: usize = 64;
 
 /// A client's connection. Clones are the same connection.
 ///
@@ -371,175 +371,6 @@ impl<F: Send> Mailbox for Shared<F> {
     }
 }
 
-struct State<F> {
-    closed: Option<ConnectionError>,
-    incoming: VecDeque<SchedulerToClient>,
-    /// Bytes of output in `incoming`.
-    output_bytes: usize,
-    /// Lines dropped since output was last queued.
-    dropped_lines: u64,
-    allowance: Allowance,
-    /// What was submitted in all, to be compared with the allowance.
-    submitted: Allowance,
-    definitions: u32,
-    numbers: u64,
-    live: HashMap<Number, Live<F>>,
-    pending: usize,
-}
-
-/// A number that the scheduler still knows.
-enum Live<F> {
-    /// A task that has not ended, as far as was received.
-    Pending(F),
-    /// An object, or a task whose result was stored.
-    Held,
-}
-
-impl<F> Default for State<F> {
-    fn default() -> Self {
-        Self {
-            closed: None,
-            incoming: VecDeque::new(),
-            output_bytes: 0,
-            dropped_lines: 0,
-            allowance: Allowance::default(),
-            submitted: Allowance::default(),
-            definitions: 0,
-            numbers: 0,
-            live: HashMap::new(),
-            pending: 0,
-        }
-    }
-}
-
-impl<F> State<F> {
-    fn check_open(&self) -> Result<(), ConnectionError> {
-        self.closed.map_or(Ok(()), Err)
-    }
-
-    /// Whether this was what closed it.
-    fn close(&mut self, reason: ConnectionError) -> bool {
-        let is_first = self.closed.is_none();
-        self.closed.get_or_insert(reason);
-        is_first
-    }
-
-    /// What crosses the limit of bytes may still be submitted: it may be larger than the limit.
-    fn may_submit(&self) -> bool {
-        self.submitted.tasks < self.allowance.tasks && self.submitted.bytes < self.allowance.bytes
-    }
-
-    /// The next number, within the allowance.
-    fn reserve(&mut self, bytes: usize) -> Result<Number, SubmitError> {
-        if !self.may_submit() {
-            return Err(SubmitError::AllowanceUsedUp);
-        }
-        self.submitted.tasks += 1;
-        self.submitted.bytes += bytes as u64;
-        self.numbers += 1;
-        Ok(Number(self.numbers))
-    }
-
-    /// Whether the number was held and is not any more.
-    fn let_go(&mut self, number: Number) -> bool {
-        let is_held = matches!(self.live.get(&number), Some(Live::Held));
-        if is_held {
-            self.live.remove(&number);
-        }
-        is_held
-    }
-
-    fn deliver(&mut self, mut message: SchedulerToClient) {
-        match &mut message {
-            SchedulerToClient::Allowance(allowance) => self.allowance = *allowance,
-            SchedulerToClient::Output { output, .. } => {
-                if self.has_room_for(output) {
-                    self.incoming.push_back(message);
-                }
-            }
-            _ => self.incoming.push_back(message),
-        }
-    }
-
-    /// Whether output may be queued; if not, its lines are counted and the next that may says so.
-    fn has_room_for(&mut self, output: &mut Output) -> bool {
-        let bytes = output.text.len() + OUTPUT_COST_BYTES;
-        let has_room = self.output_bytes + bytes <= MAX_QUEUED_OUTPUT_BYTES;
-        if has_room {
-            self.output_bytes += bytes;
-            output.dropped_lines += std::mem::take(&mut self.dropped_lines);
-        } else {
-            self.dropped_lines += output.dropped_lines + lines_in(&output.text);
-        }
-        has_room
-    }
-
-    /// Everything that came in, and the tasks in it that are to be released.
-    fn take_incoming(&mut self) -> (Vec<Received<F>>, Vec<Number>) {
-        let mut received = Vec::with_capacity(self.incoming.len());
-        let mut released = Vec::new();
-        self.output_bytes = 0;
-        while let Some(message) = self.incoming.pop_front() {
-            match message {
-                SchedulerToClient::Ended { number, ending } => {
-                    received.extend(self.end(number, ending, &mut released));
-                }
-                SchedulerToClient::Restored { number, ending } => {
-                    received.extend(self.restore(number, ending, &mut released));
-                }
-                SchedulerToClient::Output { number, name, node, output } => {
-                    received.push(Received::Output { number, name, node, output });
-                }
-                SchedulerToClient::SetupFailed { error } => {
-                    received.push(Received::SetupFailed { error });
-                }
-                SchedulerToClient::Stalled(stall) => received.push(Received::Stalled(stall)),
-                SchedulerToClient::Allowance(allowance) => self.allowance = allowance,
-            }
-        }
-        (received, released)
-    }
-
-    fn end(
-        &mut self,
-        number: Number,
-        ending: Ending,
-        released: &mut Vec<Number>,
-    ) -> Option<Received<F>> {
-        let Some(Live::Pending(future)) = self.live.remove(&number) else {
-            return None;
-        };
-        self.pending -= 1;
-        self.live.insert(number, Live::Held);
-        self.release_unless_stored(number, &ending, released);
-        Some(Received::Ended { number, future, ending })
-    }
-
-    /// None if the client has let go the result meanwhile.
-    fn restore(
-        &mut self,
-        number: Number,
-        ending: Ending,
-        released: &mut Vec<Number>,
-    ) -> Option<Received<F>> {
-        self.live.get(&number)?;
-        self.release_unless_stored(number, &ending, released);
-        Some(Received::Restored { number, ending })
-    }
-
-    fn release_unless_stored(
-        &mut self,
-        number: Number,
-        ending: &Ending,
-        released: &mut Vec<Number>,
-    ) {
-        if !matches!(ending, Ending::Done(Value::Stored(_))) {
-            self.live.remove(&number);
-            released.push(number);
-        }
-    }
-}
-
 /// Waits for a signal; none when the deadline has passed.
 fn wait_once<'a, T>(
     signal: &Condvar,
@@ -554,15 +385,10 @@ fn wait_once<'a, T>(
     Some(waited.0)
 }
 
-#[expect(clippy::naive_bytecount, reason = "it is output that is being dropped")]
-fn lines_in(text: &[u8]) -> u64 {
-    text.iter().filter(|byte| **byte == b'\n').count() as u64
-}
-
 #[cfg(test)]
 mod tests {
     use hurricane_core::id::{NodeId, ObjectNumber};
-    use hurricane_core::message::{Stored, Stream};
+    use hurricane_core::message::{Allowance, Stored, Stream};
 
     use super::*;
 
