@@ -320,15 +320,17 @@ impl Scheduler {
     }
 
     fn on_cancelled(&mut self, id: ClientId, number: Number, actions: &mut Vec<Action>) {
-        if let Some(task) = self.clients[&id].numbers.get(number) {
+        let task = self.clients[&id].numbers.get(number);
+        if let Some(task) = task.filter(|task| !self.task(*task).is_told) {
             self.cancel(task, actions);
         }
     }
 
     /// Cancels what does not run. What waits in the backlog of a node is cancelled once the node
-    /// says that it has not started.
+    /// says that it has not started. What runs again for a lost value has ended before.
     fn on_waiting_cancelled(&mut self, id: ClientId, actions: &mut Vec<Action>) {
-        let tasks: Vec<TaskId> = self.clients[&id].numbers.iter().map(|(_, task)| task).collect();
+        let tasks = self.clients[&id].numbers.iter().map(|(_, task)| task);
+        let tasks: Vec<TaskId> = tasks.filter(|task| !self.task(*task).is_told).collect();
         for task in tasks {
             match self.tasks.get(task.0).map(Task::place) {
                 Some(None) => self.cancel(task, actions),
