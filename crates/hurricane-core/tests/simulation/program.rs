@@ -13,8 +13,8 @@ use crate::dice::{Dice, mix};
 /// More cpus than any node has.
 const TOO_MANY_CPUS: u64 = 1000;
 
-/// How deep the deepest tasks go: more than the tasks that may wait on a node at once.
-const CHAIN: u64 = 70;
+/// How deep the deepest tasks go: more than the tasks that may wait on two nodes at once.
+const CHAIN: u64 = 140;
 
 /// What a function asks for and allows.
 #[derive(Clone, Debug)]
@@ -96,9 +96,9 @@ impl Script {
     /// What a task of this function does, which runs `pace` times as long as most.
     pub(crate) fn any(dice: &mut Dice, kind: &Kind, pace: u32) -> Self {
         let act = Act::any(dice, kind);
-        match dice.below(200) {
+        match dice.below(300) {
             0 => Self::chain(dice, CHAIN),
-            1..=30 => {
+            1..=45 => {
                 let depth = dice.between(1, 3);
                 Self::to_depth(dice, act, depth, pace)
             }

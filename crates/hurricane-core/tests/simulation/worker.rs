@@ -388,6 +388,7 @@ impl World {
     fn on_too_deep(&mut self, name: WorkerName) {
         let Some(run) = self.run_of(name) else { return };
         let key = run.key;
+        self.note(format_args!("{key:?} may not wait"));
         self.ledger.get_mut(key).went_too_deep = true;
         if let Some(worker) = self.worker(name) {
             worker.has_room = true;
