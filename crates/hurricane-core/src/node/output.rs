@@ -23,6 +23,10 @@ const RATE_BYTES_PER_SECOND: u64 = 1 << 20;
 /// How much may come at once after a silence: a long traceback or a table of results, whole.
 const BURST_BYTES: u64 = 4 << 20;
 
+/// How much must have been earned before output goes on after some was dropped: a flood arrives as
+/// pieces that can be read, four a second, and not as single lines between counts of others.
+const RESUME_BYTES: u64 = RATE_BYTES_PER_SECOND / 4;
+
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
 /// What one worker writes.
@@ -39,6 +43,8 @@ pub(super) struct Budget {
     /// In millionths of a byte, so that no time is lost to rounding.
     credit: u64,
     counted_at: Time,
+    /// Whether something was dropped and too little was earned since.
+    is_spent: bool,
 }
 
 /// One stream of one worker.
@@ -194,7 +200,11 @@ impl Last {
 impl Budget {
     /// A full one.
     pub(super) fn new() -> Self {
-        Self { credit: BURST_BYTES * MICROS_PER_SECOND, counted_at: Time::default() }
+        Self {
+            credit: BURST_BYTES * MICROS_PER_SECOND,
+            counted_at: Time::default(),
+            is_spent: false,
+        }
     }
 
     fn pays_for(&mut self, bytes: usize, now: Time) -> bool {
@@ -202,10 +212,11 @@ impl Budget {
         self.counted_at = self.counted_at.max(now);
         self.credit = self.credit.saturating_add(earned).min(BURST_BYTES * MICROS_PER_SECOND);
         let cost = (bytes as u64).saturating_mul(MICROS_PER_SECOND);
-        let is_paid = self.credit >= cost;
-        if is_paid {
+        let needed = if self.is_spent { RESUME_BYTES * MICROS_PER_SECOND } else { cost };
+        self.is_spent = self.credit < needed;
+        if !self.is_spent {
             self.credit -= cost;
         }
-        is_paid
+        !self.is_spent
     }
 }
