@@ -228,6 +228,9 @@ impl<F: Send + 'static> WorkerLink<F> {
         }
         let (made, mailbox) = Connection::open(Box::new(TaskSink::new(&self.nesting)));
         self.nesting.open_mailbox(mailbox)?;
+        // The scheduler knows the task as a client, and grants it something, from its first message
+        // on. This one asks for nothing.
+        made.cancel_waiting()?;
         Ok(connection.insert(made).clone())
     }
 
