@@ -2,7 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from time import perf_counter
 from typing import Any, TypeAlias
+
+# How long the reading of a group may take: about what its work may.
+_PATIENCE_SECONDS = 0.002
 
 Columns: TypeAlias = tuple[Sequence[Any], ...]
 
@@ -47,13 +51,25 @@ class Input:
             raise self._error
         rows: list[tuple[Any, ...]] = []
         try:
-            rows.extend(islice(self._rows, count))
+            self._read(rows, count)
         except Exception as error:
             # The iterables are the user's. What they gave before comes first.
             if not rows:
                 raise
             self._error = error
         return tuple(zip(*rows, strict=True)) if rows else None
+
+    def _read(self, rows: list[tuple[Any, ...]], count: int) -> None:
+        """Read up to `count` rows, but fewer of inputs that are slow themselves."""
+        latest = perf_counter() + _PATIENCE_SECONDS
+        # Twice as many each time: so a quick input is read with few looks at the clock.
+        portion = 1
+        while len(rows) < count:
+            before = len(rows)
+            rows.extend(islice(self._rows, min(portion, count - before)))
+            if len(rows) == before or perf_counter() > latest:
+                return
+            portion *= 2
 
     def close(self) -> None:
         """Give nothing more."""

@@ -84,7 +84,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield ".func", value.func
         yield from ((f".args[{index}]", part) for index, part in enumerate(value.args))
         yield from ((f".keywords[{name!r}]", part) for name, part in value.keywords.items())
-    if not isinstance(value, (type, types.ModuleType, types.FunctionType)):
+    is_opaque = isinstance(value, (type, types.ModuleType, types.FunctionType))
+    # Of hurricane's own, people know the whole and no part.
+    if not is_opaque and not type(value).__module__.startswith("hurricane."):
         yield from _attributes(value)
 
 

@@ -4,13 +4,15 @@ All clients of one connection share this. It lives on until the last task has en
 nobody holds a client any more, as executors of the standard library do.
 """
 
+import sys
 import threading
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import wait as wait_for_futures
 from concurrent.futures._base import FIRST_COMPLETED, LOGGER
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
 from hurricane import _exit
@@ -28,7 +30,13 @@ from hurricane._native import Connection, Local
 from hurricane._object import Object
 from hurricane._options import Options
 from hurricane._output import write_notice, write_output
-from hurricane._serialize import EndedBefore, dumps_arguments, dumps_function, dumps_result
+from hurricane._serialize import (
+    OWN_MODULES,
+    EndedBefore,
+    dumps_arguments,
+    dumps_function,
+    dumps_result,
+)
 from hurricane._waiting import NOTHING_TO_GIVE_BACK, Waiters, Waiting
 
 # How long a handle that was dropped may keep its value, and a program its workers after the last
@@ -42,6 +50,10 @@ _SILENCE_SECONDS = 5.0
 # must stay within bounds.
 _MAX_DEFINITIONS = 1_000
 _MAX_DEFINITION_BYTES = 64 << 20
+
+# Functions that go by name go as the same bytes each time, which take a while to make.
+_PLAIN_FUNCTIONS = (FunctionType, BuiltinFunctionType)
+_by_name: "dict[Callable[..., Any], Function]" = {}
 
 # What people call a task is at most this long.
 _MAX_NAME_CHARACTERS = 60
@@ -57,12 +69,27 @@ class Function(NamedTuple):
 
 def encode_function(function: Callable[..., Any], name: str | None = None) -> Function:
     """Pickle a function; that it cannot be is found out by whoever waits for its results."""
-    if name is None:
-        name = name_of(function)
+    known = _by_name.get(function) if type(function) in _PLAIN_FUNCTIONS else None
+    if known is not None and _is_importable(function):
+        return known if name is None else known._replace(name=name)
     try:
-        return Function(name, dumps_function(function))
+        encoded = Function(name_of(function), dumps_function(function))
     except NotSerializable as error:
-        return Function(name, b"", error)
+        encoded = Function(name_of(function), b"", error)
+    if type(function) in _PLAIN_FUNCTIONS and _is_importable(function):
+        if len(_by_name) >= _MAX_DEFINITIONS:
+            _by_name.clear()
+        _by_name[function] = encoded
+    return encoded if name is None else encoded._replace(name=name)
+
+
+def _is_importable(function: Callable[..., Any]) -> bool:
+    """Whether a function's name in its module, at this moment, means this function."""
+    module = function.__module__
+    return (
+        module not in OWN_MODULES
+        and getattr(sys.modules.get(module), function.__name__, None) is function
+    )
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -190,10 +217,8 @@ class Delivery:
     def cancel(self, future: Future[Any]) -> None:
         """Tell the scheduler that nobody wants this task's result."""
         self._pending.pop(future.number, None)
-        try:
+        with suppress(RuntimeError):  # All is over anyway.
             self._connection.cancel(future.number)
-        except RuntimeError:  # All is over anyway.
-            return
 
     def cancel_later(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel futures soon. To be called by finalizers, which may run anywhere."""
@@ -228,7 +253,8 @@ class Delivery:
 
     def cancel_waiting(self) -> None:
         """Cancel every task that does not run yet."""
-        self._connection.cancel_waiting()
+        with suppress(RuntimeError):  # All is over anyway.
+            self._connection.cancel_waiting()
 
     def cancel_all(self) -> None:
         """Cancel every task, also those that run."""
@@ -312,9 +338,8 @@ class Delivery:
                     endings.append((future, Failed(failure, cause)))
                 case ("cancelled", future, cause):
                     endings.append((future, Cancelled(cause)))
-                case ("output", number, node, is_stderr, text, dropped):
-                    task = self._label(number)
-                    write_output(task, node, text, dropped, is_stderr=is_stderr)
+                case ("output", name, number, node, is_stderr, text, dropped):
+                    write_output(f"{name}-{number}", node, text, dropped, is_stderr=is_stderr)
                 case ("setup_failed", description):
                     self._break(description)
                 case ("stalled", what):
@@ -330,10 +355,6 @@ class Delivery:
         )
         self._stored.add(stored)
         return stored
-
-    def _label(self, number: int) -> str:
-        future = self._pending.get(number)
-        return f"{future._name if future else 'task'}-{number}"
 
     def _break(self, description: bytes) -> None:
         if self.broken is None:

@@ -174,6 +174,7 @@ def _remake(
     kind: type[HurricaneError], fields: "dict[str, Any]", arguments: "tuple[Any, ...]"
 ) -> HurricaneError:
     error = kind.__new__(kind, *arguments)
+    error.args = arguments
     error.__dict__.update(fields)
     return error
 

@@ -316,7 +316,7 @@ class _Outcomes(Iterator[Any]):
         self._index += 1
         value = self._values.pop()
         if self._index in self._errors:
-            raise self._errors.pop(self._index)
+            raise _not_an_end(self._errors.pop(self._index))
         return value
 
 
@@ -357,6 +357,15 @@ class _Sizes:
         if self._length is None:
             return _MAX_ITEMS_AHEAD_PER_SLOT // _PARTS_OF_REST
         return (self._length - self._given) // (self._slots * _PARTS_OF_REST)
+
+
+def _not_an_end(error: BaseException) -> BaseException:
+    """Give the exception that an iterator may raise for `error`, as generators do."""
+    if not isinstance(error, StopIteration):
+        return error
+    substitute = RuntimeError("a call of the mapped function raised StopIteration")
+    substitute.__cause__ = error
+    return substitute
 
 
 def _handing_out(values: list[T]) -> Iterator[T]:

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -88,7 +89,7 @@ def _amount(name: str, value: Any, most: float = _MAX_AMOUNT) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         msg = f"{name} must be a number, not {type(value).__name__}"
         raise TypeError(msg)
-    amount = float(value)
+    amount = _float(value)
     if not math.isfinite(amount):
         msg = f"{name} must be a finite number"
         raise ValueError(msg)
@@ -102,6 +103,13 @@ def _amount(name: str, value: Any, most: float = _MAX_AMOUNT) -> float:
         msg = f"{name} must be 0 or at least {_SMALLEST}"
         raise ValueError(msg)
     return amount
+
+
+def _float(value: numbers.Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # An integer beyond all floats, of which it is told that it is too much.
+        return sys.float_info.max
 
 
 def _cpus(value: Any) -> float:

@@ -39,7 +39,7 @@ _FIRST = Struct("<B7xQ")
 _LENGTH = Struct("<Q")
 
 # The modules whose contents only this process has.
-_OWN_MODULES = ("__main__", "__mp_main__")
+OWN_MODULES = ("__main__", "__mp_main__")
 
 
 class _Context(local):
@@ -247,7 +247,7 @@ def _dump_by_value(value: "Any") -> bytes:
     from hurricane._by_value import dumps as dumps_by_value
 
     buffers: list[PickleBuffer] = []
-    pickled = dumps_by_value(value, _PROTOCOL, _collector(buffers), _OWN_MODULES)
+    pickled = dumps_by_value(value, _PROTOCOL, _collector(buffers), OWN_MODULES)
     return _pack(pickled, buffers) if buffers else pickled
 
 

@@ -1,0 +1,182 @@
+"""`Future`: waiting, cancelling, callbacks, awaiting."""
+
+import asyncio
+import concurrent.futures
+import gc
+import os
+import threading
+import weakref
+
+import pytest
+
+from conditions import until
+
+
+class Marked(Exception):
+    """An exception of the tests."""
+
+
+class Counted:
+    """Counts in this process how often it was unpickled."""
+
+    times = 0
+
+    def __setstate__(self, state):
+        type(self).times += 1
+
+    def __getstate__(self):
+        return {"some": "state"}
+
+
+def wait_for(path):
+    until(path.exists)
+
+
+def raise_marked(text):
+    raise Marked(text)
+
+
+def test_a_future_tells_its_state(client, tmp_path):
+    future = client.submit(wait_for, tmp_path / "go")
+    until(future.running)
+    assert not future.done()
+    assert "running" in repr(future)
+    (tmp_path / "go").touch()
+    assert future.result() is None
+    assert future.done()
+    assert not future.running()
+    assert not future.cancelled()
+    assert "finished returned NoneType" in repr(future)
+
+
+def test_a_result_that_does_not_come_in_time(client, tmp_path):
+    future = client.submit(wait_for, tmp_path / "go")
+    for ask in (future.result, future.exception):
+        with pytest.raises(TimeoutError):
+            ask(timeout=0.01)
+    (tmp_path / "go").touch()
+    assert future.exception() is None
+
+
+def test_a_result_is_unpickled_once_and_only_if_asked_for(client):
+    before = Counted.times
+    future = client.submit(Counted)
+    concurrent.futures.wait([future])
+    assert Counted.times == before
+    assert future.result() is future.result()
+    assert Counted.times == before + 1
+
+
+def test_an_exception_is_the_same_each_time(client):
+    future = client.submit(raise_marked, "why")
+    error = future.exception()
+    assert isinstance(error, Marked)
+    assert error.args == ("why",)
+    with pytest.raises(Marked) as caught:
+        future.result()
+    assert caught.value is error
+    assert "finished raised Marked" in repr(future)
+
+
+def test_cancelling_a_running_task_kills_it(narrow_client, tmp_path):
+    def tell_and_wait(path):
+        path.write_text(str(os.getpid()))
+        threading.Event().wait()
+
+    told = tmp_path / "pid"
+    future = narrow_client.submit(tell_and_wait, told)
+    until(lambda: told.exists() and told.read_text())
+    assert future.cancel()
+    assert future.cancelled()
+    assert future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.exception()
+    # The slot is free again, and the process gone.
+    assert narrow_client.submit(abs, -1).result() == 1
+    until(lambda: not os.path.exists(f"/proc/{told.read_text()}"))
+
+
+def test_what_has_ended_cannot_be_cancelled(client):
+    future = client.submit(abs, -1)
+    assert future.result() == 1
+    assert not future.cancel()
+    assert not future.cancelled()
+
+
+def test_cancelling_wakes_those_who_wait(client, tmp_path):
+    future = client.submit(wait_for, tmp_path / "never")
+    ended = []
+
+    def wait():
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result()
+        ended.append(True)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    future.cancel()
+    thread.join()
+    assert ended
+    assert concurrent.futures.wait([future]).done == {future}
+
+
+def test_callbacks_run_once_with_the_future(client, tmp_path, caplog):
+    future = client.submit(wait_for, tmp_path / "go")
+    calls = []
+    future.add_done_callback(lambda _: 1 / 0)
+    future.add_done_callback(calls.append)
+    (tmp_path / "go").touch()
+    until(lambda: calls)
+    future.add_done_callback(calls.append)
+    assert calls == [future, future]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_futures_can_be_awaited(client, tmp_path):
+    async def gather():
+        first = await client.submit(abs, -1)
+        rest = await asyncio.gather(*(client.submit(abs, -number) for number in (2, 3)))
+        with pytest.raises(Marked):
+            await client.submit(raise_marked, "awaited")
+        return [first, *rest]
+
+    assert asyncio.run(gather()) == [1, 2, 3]
+
+
+def test_cancelling_the_awaiting_cancels_the_task(client, tmp_path):
+    future = client.submit(wait_for, tmp_path / "never")
+
+    async def give_up():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(future), 0.01)
+
+    asyncio.run(give_up())
+    until(future.cancelled)
+
+
+def test_many_threads_wait_for_one_future(client, tmp_path):
+    future = client.submit(wait_for, tmp_path / "go")
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(future.result())) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    (tmp_path / "go").touch()
+    for thread in threads:
+        thread.join()
+    assert results == [None] * 10
+
+
+def test_nothing_holds_what_is_over(client):
+    class Value:
+        pass
+
+    value = Value()
+    gone = weakref.ref(value)
+    future = client.submit(id, 1)
+    future.add_done_callback(lambda _, value=value: None)
+    future.result()
+    del value, future
+    gc.collect()
+    until(lambda: gone() is None)

@@ -1,0 +1,255 @@
+"""`map`: order, per-item exceptions, grouping, reading ahead, progress."""
+
+import itertools
+import os
+import sys
+import time
+
+import pytest
+
+import hurricane
+from conditions import until
+
+
+def inverse(number):
+    return 1 / number
+
+
+def end_the_worker_at(culprit, number):
+    if number == culprit:
+        os.abort()
+    return number
+
+
+def add(*numbers):
+    return sum(numbers)
+
+
+class Unpicklable:
+    """Cannot be pickled where it is asked for."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        if self.number == 70:
+            raise ValueError("not this one")
+        return Unpicklable, (self.number,)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 64, 65, 1_000, 20_000])
+def test_results_come_in_order(client, count):
+    numbers = range(count)
+    expected = [number * 2 for number in numbers]
+    for inputs in (numbers, list(numbers), (number for number in numbers)):
+        assert list(client.map(add, inputs, numbers)) == expected
+
+
+def test_the_shortest_input_ends_it(client):
+    assert list(client.map(add, range(3), itertools.count(), [1] * 9)) == [1, 3, 5]
+    assert list(client.map(add, b"ab", (1, 2, 3))) == [98, 100]
+    assert list(client.map(add)) == []
+
+
+@pytest.mark.parametrize("count", [10, 1_000])
+def test_each_item_has_its_own_exception(client, count):
+    numbers = [number % 5 for number in range(count)]
+    results = client.map(inverse, numbers)
+    for number in numbers:
+        if number:
+            assert next(results) == 1 / number
+        else:
+            with pytest.raises(ZeroDivisionError):
+                next(results)
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+def test_stop_iteration_in_a_call_is_no_end(client):
+    def stop_at_three(number):
+        if number == 3:
+            raise StopIteration
+        return number
+
+    results = client.map(stop_at_three, range(6), chunksize=6)
+    got = []
+    for _ in range(6):
+        try:
+            got.append(next(results))
+        except RuntimeError:
+            got.append("stopped")
+    assert got == [0, 1, 2, "stopped", 4, 5]
+
+
+def test_an_item_that_ends_its_worker_does_not_take_its_group_along(client):
+    results = client.map(end_the_worker_at, [70] * 100, range(100), chunksize=50)
+    got = []
+    for _ in range(100):
+        try:
+            got.append(next(results))
+        except hurricane.WorkerLost as error:
+            got.append(error)
+    assert isinstance(got.pop(70), hurricane.WorkerLost)
+    assert got == [number for number in range(100) if number != 70]
+
+
+def test_an_item_that_cannot_be_pickled_does_not_take_its_group_along(client):
+    def number_of(thing):
+        return thing.number
+
+    results = client.map(number_of, [Unpicklable(number) for number in range(100)], chunksize=50)
+    assert list(itertools.islice(results, 70)) == list(range(70))
+    with pytest.raises(hurricane.NotSerializable):
+        next(results)
+    assert list(results) == list(range(71, 100))
+
+
+def test_long_calls_use_all_slots(client, tmp_path):
+    def meet(number):
+        (tmp_path / str(number)).touch()
+        until((tmp_path / str(number ^ 1)).exists)
+
+    # Were two of them in one task, it would wait for the other for ever.
+    assert list(client.map(meet, range(64))) == [None] * 64
+
+
+def test_short_calls_share_tasks(client):
+    count = 20_000
+    assert len(list(client.map(abs, range(count)))) == count
+    # The second time it is known how short they are.
+    before = client.status()["tasks"]["done"]
+    assert len(list(client.map(abs, range(count)))) == count
+    assert client.status()["tasks"]["done"] - before < count / 20
+
+
+def test_chunksize_is_honoured(client):
+    assert list(client.map(abs, range(100), chunksize=10)) == list(range(100))
+    assert client.status()["tasks"]["done"] == 10
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="chunksize must be >= 1"):
+            client.map(abs, [1], chunksize=wrong)
+
+
+def test_retries_count_by_call(client, tmp_path):
+    def fail_the_first_time(number):
+        path = tmp_path / str(number)
+        if not path.exists():
+            path.touch()
+            raise ValueError(number)
+        return number
+
+    view = client.options(retries=1)
+    assert list(view.map(fail_the_first_time, range(10), chunksize=5)) == list(range(10))
+
+
+def test_sized_inputs_are_submitted_at_once(client, tmp_path):
+    client.map(lambda number: (tmp_path / str(number)).touch(), range(200))
+    client.shutdown()
+    assert len(list(tmp_path.iterdir())) == 200
+
+
+def test_an_endless_input_is_read_only_so_far(client):
+    read = itertools.count()
+    results = client.map(abs, read)
+    for consumed in range(1, 5_000):
+        next(results)
+        so_far = int(repr(read)[len("count(") : -1])
+        assert so_far - consumed <= 2_000
+    results.close()
+
+
+def test_a_slow_input_yields_as_it_goes(client):
+    read = []
+
+    def slow():
+        for number in range(500):
+            read.append(number)
+            time.sleep(0.004)
+            yield number
+
+    # A worker is there already: the first result comes before many more are read.
+    client.submit(abs, 1).result()
+    results = client.map(abs, slow())
+    assert next(results) == 0
+    assert len(read) < 250
+    results.close()
+
+
+def test_the_exception_of_an_input_comes_in_its_place(client):
+    def broken():
+        yield from range(5_000)
+        raise LookupError("the input")
+
+    results = client.map(abs, broken())
+    assert list(itertools.islice(results, 5_000)) == list(range(5_000))
+    with pytest.raises(LookupError, match="the input"):
+        next(results)
+
+
+def test_a_timeout_cancels_the_rest(narrow_client, tmp_path):
+    def wait_for_go(number):
+        if number:
+            until((tmp_path / "go").exists)
+        return number
+
+    results = narrow_client.map(wait_for_go, range(5), timeout=2)
+    assert next(results) == 0
+    with pytest.raises(TimeoutError):
+        next(results)
+    # Would one of them still run, this had to wait for it.
+    assert narrow_client.submit(abs, -1).result() == 1
+
+
+def test_closing_cancels_the_rest(narrow_client, tmp_path):
+    def wait_for_go(number):
+        if number:
+            until((tmp_path / "go").exists)
+        return number
+
+    results = narrow_client.map(wait_for_go, range(5))
+    assert next(results) == 0
+    results.close()
+    assert list(results) == []
+    assert narrow_client.submit(abs, -1).result() == 1
+
+
+def test_dropping_cancels_the_rest(narrow_client, tmp_path):
+    def wait_for_go(number):
+        if number:
+            until((tmp_path / "go").exists)
+        return number
+
+    for number in narrow_client.map(wait_for_go, range(5)):
+        assert number == 0
+        break
+    assert narrow_client.submit(abs, -1).result() == 1
+
+
+def test_futures_may_be_items(client):
+    futures = [client.submit(abs, -number) for number in range(100)]
+    assert list(client.map(add, futures, [1] * 100)) == list(range(1, 101))
+
+
+def test_progress_shows_items(client, capsys):
+    pytest.importorskip("tqdm")
+    assert list(client.map(abs, range(100), progress=True)) == list(range(100))
+    shown = capsys.readouterr().err
+    assert "abs" in shown
+    assert "100/100" in shown
+
+
+def test_progress_without_tqdm_says_what_to_install(client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match=r"hurricane\[progress\]"):
+        client.map(abs, [1], progress=True)
+
+
+def test_a_group_measures_itself(client):
+    def wait_a_little(_):
+        began = time.perf_counter()
+        while time.perf_counter() - began < 0.001:
+            pass
+
+    assert list(client.map(wait_a_little, range(100), chunksize=50)) == [None] * 100
+    [seconds] = client._handle.delivery.seconds_per_call.values()
+    assert 0.001 <= seconds < 0.1
