@@ -40,17 +40,20 @@ demo: $(VENV)/hurricane.stamp ## Build hurricane and run its main job, verified
 build: $(VENV)/hurricane.stamp ## Build hurricane into .venv
 
 $(VENV)/hurricane.stamp: $(VENV)/tools.stamp $(PACKAGE_SOURCES)
-	@command -v cargo >/dev/null || { echo 'error: cargo was not found' >&2; echo 'hint: install Rust with rustup' >&2; exit 1; }
-	@command -v cc >/dev/null || { echo 'error: no C compiler was found' >&2; echo 'hint: apt-get install gcc' >&2; exit 1; }
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
-$(VENV)/tools.stamp: .ci/requirements.txt tests/requirements.txt
+$(VENV)/tools.stamp: .ci/requirements.txt tests/requirements.txt | toolchain
 	@python=$$(.ci/find-python); \
 	[[ -x $(BIN)/python ]] || "$$python" -m venv $(VENV); \
 	echo "Installing the pinned tools into .venv, for $$($(BIN)/python --version)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r .ci/requirements.txt
 	@touch $@
+
+.PHONY: toolchain
+toolchain:
+	@command -v cargo >/dev/null || { printf '%s\n' 'error: cargo was not found' 'hint: install Rust with rustup' >&2; exit 1; }
+	@command -v cc >/dev/null || { printf '%s\n' 'error: no C compiler was found' 'hint: apt-get install gcc' >&2; exit 1; }
 
 # --- Everything that must hold ----------------------------------------------------------------
 
@@ -63,7 +66,7 @@ test-rust: $(VENV)/tools.stamp ## Run the Rust tests
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python SEEDS=20 cargo test --workspace --locked
 
 .PHONY: simulate
-simulate: ## Run seeded clusters: SEEDS=10000 make simulate, or SEED=7 make simulate to replay one
+simulate: | toolchain ## Run seeded clusters: SEEDS=10000 make simulate, or SEED=7 make simulate to replay one
 	cargo test --quiet --locked -p hurricane-core --test simulation -- --nocapture
 
 .PHONY: test-python
@@ -119,7 +122,7 @@ lint-python: $(VENV)/hurricane.stamp
 	$(BIN)/stubtest hurricane._native --mypy-config-file pyproject.toml
 
 # Once in the life of a checkout this costs a minute or two; unoptimised, it still runs in no time.
-$(CARGO_DENY): Makefile
+$(CARGO_DENY): Makefile | toolchain
 	@[[ $$($@ --version 2>/dev/null) == 'cargo-deny $(CARGO_DENY_VERSION)' ]] \
 	|| CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR=target/tools/build cargo install --quiet \
 	     --debug --locked --no-default-features --root target/tools \
@@ -128,7 +131,7 @@ $(CARGO_DENY): Makefile
 	@touch $@
 
 # Other systems' crates are never built here, but cargo-deny reads the whole list.
-target/fetched.stamp: Cargo.lock
+target/fetched.stamp: Cargo.lock | toolchain
 	@cargo fetch --locked --quiet
 	@mkdir -p target && touch $@
 
