@@ -408,7 +408,7 @@ class _Definitions:
 
     def number_of(self, function: Function, options: Options) -> int:
         name = options.name or function.name
-        key = (function.pickled, name, options.key)
+        key = (function.pickled, name, options)
         number = self._numbers.get(key)
         if number is not None:
             self._numbers.move_to_end(key)
@@ -426,7 +426,7 @@ class _Definitions:
             cpus=options.cpus,
             gpus=options.gpus,
             memory=options.memory,
-            resources=options.resources,
+            resources=dict(options.resources),
             retries=options.retries,
             timeout=options.timeout,
             priority=options.priority,

@@ -4,10 +4,8 @@ import math
 import numbers
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from operator import index
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from hurricane._units import parse_bytes
 
@@ -37,9 +35,8 @@ class Changes(TypedDict, total=False):
     resources: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Options:
-    """How tasks are to be run, checked. They are the same if their `key` is."""
+class Options(NamedTuple):
+    """How tasks are to be run, checked; equal ones are equal and hash alike."""
 
     cpus: float = 1
     gpus: float = 0
@@ -48,7 +45,7 @@ class Options:
     timeout: float | None = None
     priority: int = 0
     name: str | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
+    resources: tuple[tuple[str, float], ...] = ()
 
     def changed(self, changes: Mapping[str, Any]) -> "Options":
         """Make other options of these.
@@ -64,20 +61,13 @@ class Options:
         --------
         >>> Options().changed({"cpus": 2, "memory": "1kB"})
         Options(cpus=2.0, gpus=0, memory=1000, retries=0, timeout=None, priority=0, name=None,
-                resources={})
+                resources=())
         """
         for name in changes:
             if name not in _CHECKS:
                 msg = f"options() got an unexpected keyword argument {name!r}"
                 raise TypeError(msg)
-        values = {name: getattr(self, name) for name in _CHECKS}
-        values |= {name: _CHECKS[name](value) for name, value in changes.items()}
-        return Options(**values)
-
-    @cached_property
-    def key(self) -> str:
-        """What is equal for equal options, and can stand in the key of a dictionary."""
-        return repr(replace(self, resources=dict(sorted(self.resources.items()))))
+        return self._replace(**{name: _CHECKS[name](value) for name, value in changes.items()})
 
     @property
     def count_each_call(self) -> bool:
@@ -180,14 +170,15 @@ def _name(value: Any) -> str | None:
     return value
 
 
-def _resources(value: Any) -> dict[str, float]:
+def _resources(value: Any) -> tuple[tuple[str, float], ...]:
     if not isinstance(value, Mapping):
         msg = f"resources must be a mapping of names to numbers, not {type(value).__name__}"
         raise TypeError(msg)
     if len(value) > _MAX_RESOURCES:
         msg = f"resources must be at most {_MAX_RESOURCES}"
         raise ValueError(msg)
-    return {_resource_name(name): _amount(f"resources[{name!r}]", value[name]) for name in value}
+    amounts = {_resource_name(name): _amount(f"resources[{name!r}]", value[name]) for name in value}
+    return tuple(sorted(amounts.items()))
 
 
 def _resource_name(name: Any) -> str:
