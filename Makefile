@@ -65,9 +65,10 @@ test: lint test-rust simulate test-python ## Run everything that CI runs
 test-rust: $(VENV)/tools.stamp ## Run the Rust tests
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python SEEDS=20 cargo test --workspace --locked
 
+# Of the whole workspace: the same features, so that what `test-rust` has built serves here.
 .PHONY: simulate
 simulate: | toolchain ## Run seeded clusters: SEEDS=10000 make simulate, or SEED=7 make simulate to replay one
-	cargo test --quiet --locked -p hurricane-core --test simulation -- --nocapture
+	cargo test --quiet --locked --workspace --test simulation -- --nocapture
 
 .PHONY: test-python
 test-python: $(VENV)/hurricane.stamp $(VENV)/cpython-tests.stamp ## Run the Python tests
