@@ -104,9 +104,10 @@ impl Ledger {
         );
     }
 
-    /// The scheduler is another, which names tasks anew.
-    pub(crate) fn forget_attempts(&mut self) {
+    /// The scheduler is another, which names tasks anew and knows no node.
+    pub(crate) fn forget_scheduler(&mut self) {
         self.attempts.clear();
+        self.joined.clear();
     }
 
     /// A worker begins to run an attempt of a task.

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use hurricane_core::id::ConnectionId;
 use hurricane_core::session::Frame;
-use hurricane_core::time::Time;
+use hurricane_core::time::{Time, micros};
 
 use crate::cluster::{Agenda, Happening, Place};
 use crate::dice::Dice;
+
+/// How long what most connections carry takes at most.
+const LATENCY: Duration = Duration::from_micros(400);
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +56,15 @@ struct Connection {
     directions: [Direction; 2],
     is_cut: bool,
     stalled_until: Time,
+    /// How long what it carries takes at most.
+    latency: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Direction {
     parcels: VecDeque<Parcel>,
     last_due: Time,
-    /// Whether the end it leads to has closed the connection or knows that it is closed.
+    /// Whether the end it leads to knows that it is closed.
     is_closed: bool,
 }
 
@@ -70,6 +75,7 @@ pub(crate) struct Network {
     by_name: BTreeMap<(Place, ConnectionId), usize>,
     /// Until when nobody can connect.
     down_until: BTreeMap<Place, Time>,
+    is_healed: bool,
 }
 
 impl Network {
@@ -85,15 +91,18 @@ impl Network {
     ) {
         let index = self.connections.len();
         let is_cut = !self.is_up(now, dialer);
+        let is_slow = !self.is_healed && dice.chance(10);
+        let latency = if is_slow { dice.millis(1, 200) } else { LATENCY };
         self.connections.push(Connection {
             dialer,
             name,
             directions: Default::default(),
             is_cut,
             stalled_until: Time::default(),
+            latency,
         });
         self.by_name.insert((dialer, name), index);
-        let round_trip = dice.micros(100, 1500);
+        let round_trip = dice.micros(100, 1500) + latency * 2;
         if !is_cut {
             self.post(now + round_trip, index, End::Dialer, Parcel::Opened, agenda);
         } else if dice.chance(50) {
@@ -111,19 +120,17 @@ impl Network {
         dice: &mut Dice,
         agenda: &mut Agenda,
     ) {
-        if !self.connections[index].is_cut {
-            let due = now + dice.micros(20, 400);
+        let connection = &self.connections[index];
+        if !connection.is_cut {
+            let due = now + dice.micros(20, micros(connection.latency));
             self.post(due, index, to, Parcel::Frame(frame), agenda);
         }
     }
 
-    /// An end closes a connection, or its process is gone.
+    /// An end closes a connection, or its process is gone. What has come to it by then may lie in a
+    /// queue and reach it still.
     pub(crate) fn close(&mut self, now: Time, index: usize, by: End, agenda: &mut Agenda) {
-        let connection = &mut self.connections[index];
-        let direction = &mut connection.directions[by as usize];
-        direction.is_closed = true;
-        direction.parcels.clear();
-        if !connection.is_cut {
+        if !self.connections[index].is_cut {
             self.post(now + Duration::from_micros(100), index, by.other(), Parcel::Closed, agenda);
         }
     }
@@ -191,9 +198,11 @@ impl Network {
 
     /// From now on nothing goes wrong any more. What is cut stays so.
     pub(crate) fn heal(&mut self, now: Time) {
+        self.is_healed = true;
         self.down_until.clear();
         for connection in &mut self.connections {
             connection.stalled_until = connection.stalled_until.min(now);
+            connection.latency = LATENCY;
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hurricane_core::id::{Attempt, BootId, ConnectionId, NodeId, ObjectId, TaskId, WorkerId};
 use hurricane_core::message::{NodeToScheduler, NodeToWorker, SchedulerToNode, Value};
-use hurricane_core::node::{Action, Config, Event, WorkerKind};
+use hurricane_core::node::{Action, Config, Event};
 use hurricane_core::resources::Resources;
 use hurricane_core::session::{self, EndReason, Frame, MAX_MESSAGES};
 use hurricane_core::time::{Time, earliest};
@@ -237,7 +237,7 @@ impl World {
     fn do_for_node(&mut self, index: usize, action: Action) {
         match action {
             Action::ToScheduler(message) => self.send_from_node(index, &FromNode::Say(message)),
-            Action::StartWorker { worker, kind } => self.start_worker(index, worker, &kind),
+            Action::StartWorker { worker, .. } => self.start_worker(index, worker),
             Action::ToWorker { worker, message } => self.send_to_worker(index, worker, message),
             Action::KillWorker { worker, dump_stack } => {
                 if dump_stack {
@@ -262,23 +262,18 @@ impl World {
         }
     }
 
-    fn start_worker(&mut self, index: usize, worker: WorkerId, kind: &WorkerKind) {
-        let _ = kind;
-        let name = WorkerName { node: index, worker };
+    fn start_worker(&mut self, index: usize, worker: WorkerId) {
         let fails =
             self.plan.workers_fail && self.nodes[index].may_fail_start && self.dice.chance(10);
-        let node = &mut self.nodes[index];
-        node.may_fail_start &= !fails;
-        let is_never_born = fails && self.dice.chance(50);
-        if is_never_born {
+        self.nodes[index].may_fail_start &= !fails;
+        if fails && self.dice.chance(50) {
             let event = Event::WorkerNotStarted { worker, reason: "no memory".into() };
-            return self.after(
-                std::time::Duration::from_micros(50),
-                Happening::NodeHears { node: index, event },
-            );
+            let delay = self.dice.micros(10, 100);
+            return self.after(delay, Happening::NodeHears { node: index, event });
         }
         let last = self.nodes[index].workers.insert(worker, Worker::new());
         assert!(last.is_none(), "workers are named once");
+        let name = WorkerName { node: index, worker };
         let delay = self.dice.millis(1, 40);
         let step = if fails { WorkerStep::Dies } else { WorkerStep::IsSetUp };
         self.after(delay, Happening::Worker { name, step });

@@ -99,7 +99,7 @@ impl World {
         }
         let boot = BootId(self.dice.roll());
         self.scheduler = SchedulerProcess::new(self.plan.is_one_machine, boot);
-        self.ledger.forget_attempts();
+        self.ledger.forget_scheduler();
         self.disturb(Place::Scheduler);
     }
 
@@ -115,8 +115,8 @@ impl World {
                 self.tell_listener(boot, session::Event::Closed { connection });
                 self.scheduler.by_connection.remove(&connection);
             }
-            (Parcel::Closed, None) => {}
-            (Parcel::Frame(_), None) => panic!("a connection begins with a Hello"),
+            // What was on its way to a former scheduler.
+            (Parcel::Frame(_) | Parcel::Closed, None) => {}
             (Parcel::Opened, _) => unreachable!("only dialers are told so"),
         }
     }

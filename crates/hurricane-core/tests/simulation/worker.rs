@@ -17,6 +17,9 @@ use crate::checks::{
 use crate::cluster::{Happening, World};
 use crate::program::Act;
 
+/// How long a task waits before it asks once more for a value that could not be had.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// A worker of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WorkerName {
@@ -31,6 +34,8 @@ pub(crate) enum WorkerStep {
     Hears(NodeToWorker),
     /// The task has run for as long as it does before it acts.
     Acts(Execution),
+    /// The task asks once more for a value that could not be had.
+    AsksAgain(Execution, ObjectId),
     /// The task has run for as long as it does after its children.
     Returns(Execution),
     IsKilled {
@@ -84,8 +89,6 @@ struct ChildRun {
 enum ChildState {
     Pending,
     Fetching(ObjectId),
-    /// Its value was lost, and is to come again.
-    Lost,
     Done(u64),
     /// It failed or was cancelled.
     Bad,
@@ -166,6 +169,9 @@ impl World {
             WorkerStep::IsSetUp => self.on_worker_set_up(name),
             WorkerStep::Hears(message) => self.on_worker_hears(name, message),
             WorkerStep::Acts(execution) => self.on_task_acts(name, execution),
+            WorkerStep::AsksAgain(execution, object) => {
+                self.on_task_asks_again(name, execution, object);
+            }
             WorkerStep::Returns(execution) => self.on_task_returns(name, execution),
             WorkerStep::IsKilled { dump_stack } => self.on_worker_killed(name, dump_stack),
             WorkerStep::Dies => self.kill_worker(name),
@@ -357,12 +363,23 @@ impl World {
         let Some(run) = self.run_of(name) else { return };
         let waits = |child: &&mut ChildRun| child.state == ChildState::Fetching(object);
         let Some(child) = run.children.iter_mut().find(waits) else { return };
-        child.state = value.map_or(ChildState::Lost, |value| ChildState::Done(value_of(value)));
-        let (key, state) = (child.key, child.state);
-        if let ChildState::Done(value) = state {
-            assert_eq!(value, self.ledger.get(key).result, "the value of {key:?} is right");
-        }
+        let Some(value) = value.map(value_of) else {
+            // It was lost and comes again, or its holder cannot be reached just now.
+            let step = WorkerStep::AsksAgain(run.execution, object);
+            return self.after(ASK_AGAIN_AFTER, Happening::Worker { name, step });
+        };
+        child.state = ChildState::Done(value);
+        let key = child.key;
+        assert_eq!(value, self.ledger.get(key).result, "the value of {key:?} is right");
         self.resume_if_children_are_done(name);
+    }
+
+    fn on_task_asks_again(&mut self, name: WorkerName, execution: Execution, object: ObjectId) {
+        let waits = |child: &ChildRun| child.state == ChildState::Fetching(object);
+        let run = self.run_of(name).filter(|run| run.execution == execution);
+        if run.is_some_and(|run| run.children.iter().any(waits)) {
+            self.say(name, WorkerToNode::Fetch { object });
+        }
     }
 
     fn resume_if_children_are_done(&mut self, name: WorkerName) {
