@@ -59,9 +59,7 @@ impl fmt::Display for Amount {
 }
 
 /// What a node has, or what a task asks for.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Resources {
     /// Processors.
     pub cpus: Amount,
