@@ -367,7 +367,8 @@ class Delivery:
         while self._released:
             numbers.append(self._released.popleft())
         if numbers:
-            self._connection.release(numbers)
+            with suppress(RuntimeError):  # All is over anyway.
+                self._connection.release(numbers)
 
     def _end(self) -> None:
         """Leave nothing behind; only then is the thread over."""

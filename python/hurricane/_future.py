@@ -233,12 +233,16 @@ class Future(StandardFuture[T], Generic[T]):
 
     def _open(self) -> Opened:
         """Unpickle the ending, once; nothing if the task has not ended."""
-        if self._opened is None:
-            with self._condition:
-                if self._opened is None:
-                    if self._ending is None:
-                        return None, None
-                    self._opened = open_ending(self._ending, self._name)
+        if self._opened is not None:
+            return self._opened
+        if self._ending is None:
+            return None, None
+        # Outside of any lock, for it runs code of the user. Should two threads come here at the
+        # same moment, both get what the first one made.
+        opened = open_ending(self._ending, self._name)
+        with _making:
+            if self._opened is None:
+                self._opened = opened
         return self._opened
 
     def _open_in_time(self, timeout: float | None) -> Opened:
