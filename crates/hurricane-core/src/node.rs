@@ -193,7 +193,8 @@ impl Node {
 
     /// When [`Event::Tick`] is due if nothing else happens first.
     pub fn deadline(&self) -> Option<Time> {
-        earliest(self.starts.deadline(), self.workers.next_expiry())
+        let supervision = earliest(self.workers.next_expiry(), self.workers.next_surplus());
+        earliest(self.starts.deadline(), supervision)
     }
 
     /// Whether nothing is assigned, no worker is busy, and no object or definition is held.

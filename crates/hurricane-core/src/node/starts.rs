@@ -15,12 +15,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How many such deaths in a row are no accident.
 const MAX_FAILURES: u32 = 3;
 
+/// How many are no accident where others have been ready before and these were killed: that says
+/// nothing of the setup, but much of a system short of memory, which has half a minute to recover.
+const MAX_KILLED: u32 = 10;
+
 /// How the starting of workers goes.
 #[derive(Debug)]
 pub(super) struct Starts {
     state: State,
     /// How many died in a row before they were ready.
     failures: u32,
+    /// Whether a worker was ever ready.
+    has_succeeded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +44,7 @@ enum State {
 impl Starts {
     /// Before the first tick.
     pub(super) fn new() -> Self {
-        Self { state: State::NotBegun, failures: 0 }
+        Self { state: State::NotBegun, failures: 0, has_succeeded: false }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -67,24 +73,27 @@ impl Starts {
     /// A task was assigned: what was hopeless for those before it is tried again.
     pub(super) fn on_assigned(&mut self) {
         if self.is_given_up() {
-            *self = Self { state: State::Open, failures: 0 };
+            self.state = State::Open;
+            self.failures = 0;
         }
     }
 
     /// A worker is ready.
     pub(super) fn on_ready(&mut self) {
         self.failures = 0;
+        self.has_succeeded = true;
     }
 
     /// A worker died before it was ready. True if that is no accident any more.
-    pub(super) fn on_failed(&mut self, now: Time) -> bool {
+    pub(super) fn on_failed(&mut self, now: Time, was_killed: bool) -> bool {
         self.failures = self.failures.saturating_add(1);
         if !self.is_given_up() {
             let doublings = (self.failures - 1).min(u32::BITS - 1);
             let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
             self.state = State::Paused(now + pause);
         }
-        self.failures >= MAX_FAILURES
+        let is_chance = was_killed && self.has_succeeded;
+        self.failures >= if is_chance { MAX_KILLED } else { MAX_FAILURES }
     }
 
     /// It is hopeless. False if that was known.

@@ -8,6 +8,9 @@ use crate::message::{Death, Exit, NodeToScheduler, NodeToWorker};
 use super::workers::{Dying, State, Worker};
 use super::{Action, Node, Step, WorkerKind};
 
+/// What ends a process that has no say in it: sent by a person, or by a system short of memory.
+const SIGKILL: i32 = 9;
+
 impl Node {
     /// Starts workers until each task that has room has one, and each slot has one ahead.
     pub(super) fn start_missing_workers(&mut self, step: &mut Step) {
@@ -23,7 +26,7 @@ impl Node {
     }
 
     pub(super) fn stop_surplus_workers(&mut self, step: &mut Step) {
-        while let Some(worker) = self.workers.surplus() {
+        while let Some(worker) = self.workers.surplus(step.now) {
             self.stop(worker, step);
         }
     }
@@ -50,7 +53,7 @@ impl Node {
         }
         if let Some(worker) = self.workers.remove(id) {
             let error = format!("A worker process could not be started: {reason}");
-            self.on_start_failed(worker.kind, error, step);
+            self.on_start_failed(worker.kind, error, false, step);
         }
     }
 
@@ -64,7 +67,10 @@ impl Node {
         death.node = self.config.name.clone();
         death.last_output = writing.last_lines();
         match state {
-            State::Starting => return self.on_start_failed(kind, describe(&death), step),
+            State::Starting => {
+                let was_killed = death.exit == Exit::Signal(SIGKILL);
+                return self.on_start_failed(kind, describe(&death), was_killed, step);
+            }
             State::Idle { .. } | State::Stopping | State::Dying(Dying { expired: None, .. }) => {}
             State::Busy(run) => self.report_death(&run, death, step),
             State::Dying(Dying { expired: Some(expired), .. }) => {
@@ -83,8 +89,14 @@ impl Node {
         self.workers.get(id).is_some_and(|worker| matches!(worker.state, State::Starting))
     }
 
-    fn on_start_failed(&mut self, kind: WorkerKind, error: String, step: &mut Step) {
-        let is_no_accident = self.starts.on_failed(step.now);
+    fn on_start_failed(
+        &mut self,
+        kind: WorkerKind,
+        error: String,
+        was_killed: bool,
+        step: &mut Step,
+    ) {
+        let is_no_accident = self.starts.on_failed(step.now, was_killed);
         if is_no_accident && self.workers.is_hopeless(&kind) {
             self.give_up_starting(Bytes::from(error), step);
         }

@@ -1,5 +1,6 @@
 //! The worker processes: who is starting, idle, busy or ending, and what each knows.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::{Attempt, DefinitionId, RunId, TaskId, WorkerId};
@@ -8,6 +9,10 @@ use crate::time::Time;
 use super::WorkerKind;
 use super::output::Writing;
 use super::room::Grant;
+
+/// How long a worker beyond the slots may idle. Tasks that wait for their children come and go, and
+/// each worker that is there already saves the start of an interpreter.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A worker process.
 #[derive(Debug)]
@@ -268,10 +273,15 @@ impl Workers {
         is_full.then(|| self.longest_idle(|other| other != kind)).flatten()
     }
 
-    /// The one that has been idle the longest, if more are than need be.
-    pub(super) fn surplus(&self) -> Option<WorkerId> {
-        let idle: usize = self.idle.values().map(VecDeque::len).sum();
-        (idle > self.slots).then(|| self.longest_idle(|_| true)).flatten()
+    /// The one that has been idle the longest, if more are than need be and it has been long.
+    pub(super) fn surplus(&self, now: Time) -> Option<WorkerId> {
+        let (since, id) = self.first_surplus()?;
+        (since + LINGER <= now).then_some(id)
+    }
+
+    /// When the next one has been idle for long, if more are than need be.
+    pub(super) fn next_surplus(&self) -> Option<Time> {
+        self.first_surplus().map(|(since, _)| since + LINGER)
     }
 
     /// Whether workers die before they are ready, and there is nobody else for what they are for.
@@ -291,13 +301,24 @@ impl Workers {
         self.by_id.values().filter(is_starting).count()
     }
 
+    fn first_surplus(&self) -> Option<(Time, WorkerId)> {
+        let idle: usize = self.idle.values().map(VecDeque::len).sum();
+        (idle > self.slots).then(|| self.first_idle(|_| true)).flatten()
+    }
+
     fn longest_idle(&self, serves: impl Fn(&WorkerKind) -> bool) -> Option<WorkerId> {
+        self.first_idle(serves).map(|(_, id)| id)
+    }
+
+    /// The one of these that has been idle the longest, and since when.
+    fn first_idle(&self, serves: impl Fn(&WorkerKind) -> bool) -> Option<(Time, WorkerId)> {
         let lists = self.idle.iter().filter(|(kind, _)| serves(kind));
         let firsts = lists.filter_map(|(_, list)| list.front());
-        firsts.copied().min_by_key(|id| match self.by_id[id].state {
+        let since = |id: &WorkerId| match self.by_id[id].state {
             State::Idle { since } => (since, *id),
             _ => unreachable!("listed workers are idle"),
-        })
+        };
+        firsts.map(since).min()
     }
 }
 

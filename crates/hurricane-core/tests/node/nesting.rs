@@ -38,8 +38,10 @@ fn a_task_and_its_child_share_one_slot() {
             row(ready(2), [teach(2, 1), run(2, 2, 1)]),
             row(resumes(1), []),
             row(finished(2, 2), [done(2), granted(1), resumed(1)]),
-            // One idle worker is enough for one slot.
-            at(1, finished(1, 1), [done(1), stop(2)]),
+            // One idle worker is enough for one slot, but the other may soon be of use again.
+            at(1, finished(1, 1), [done(1)]),
+            at(1999, Event::Tick, []),
+            at(2000, Event::Tick, [stop(2)]),
         ],
     );
     assert!(!node.is_idle(), "the definition is held");

@@ -84,8 +84,9 @@ fn tasks_of_less_than_a_cpu_have_a_worker_each() {
             row(ready(2), [teach(2, 2), run(2, 2, 2)]),
             row(finished(1, 1), [done(1), run(1, 3, 2)]),
             row(finished(1, 3), [done(3)]),
-            // One idle worker is enough for one slot.
-            at(1, finished(2, 2), [done(2), stop(1)]),
+            // One idle worker is enough for one slot, but the other may soon be of use again.
+            at(1, finished(2, 2), [done(2)]),
+            at(2000, Event::Tick, [stop(1)]),
         ],
     );
 }
@@ -105,8 +106,9 @@ fn a_worker_that_was_stopped_is_not_replaced() {
             row(assign(2, 2), [start(2)]),
             row(ready(2), [teach(2, 2), run(2, 2, 2)]),
             row(finished(2, 2), [done(2)]),
-            at(1, finished(1, 1), [done(1), stop(2)]),
-            at(2, died(2), []),
+            at(1, finished(1, 1), [done(1)]),
+            at(2000, Event::Tick, [stop(2)]),
+            at(2001, died(2), []),
         ],
     );
 }
@@ -220,6 +222,23 @@ fn a_death_before_ready_says_what_happened() {
             ],
         );
     }
+}
+
+#[test]
+fn starting_workers_that_are_killed_do_not_disprove_a_setup_that_worked() {
+    let mut node = check(starting(), [row(ready(1), []), row(died(1), [start(2)])]);
+    let mut now = Time(0);
+    for worker in 2..11 {
+        let mut actions = Vec::new();
+        node.handle(now, died(worker), &mut actions);
+        now = node.deadline().expect("another try follows");
+        node.handle(now, Event::Tick, &mut actions);
+        assert_eq!(actions, [start(worker + 1)]);
+    }
+    let mut actions = Vec::new();
+    node.handle(now, died(11), &mut actions);
+    let error = "A worker process was ended by signal 9 before it was ready, and wrote nothing.";
+    assert_eq!(actions, [setup_failed(error)]);
 }
 
 #[test]
