@@ -198,6 +198,28 @@ def test_a_dead_worker_is_told_with_evidence(client):
     assert client.submit(abs, -1).result() == 1
 
 
+def test_the_memory_of_a_worker_is_its_own_however_large_the_program(run_program):
+    """A child's peak counts from what it was forked with, so the node looks by itself."""
+    run_program("""
+import itertools, os, signal, threading
+import hurricane
+
+program = bytearray(b"x") * 400_000_000
+
+def die(seconds):
+    memory = bytearray(b"x") * 200_000_000
+    threading.Event().wait(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with hurricane.Client(max_workers=1) as client:
+    for seconds in itertools.count():
+        memory = client.submit(die, seconds).exception().memory
+        assert 0 < memory < len(program), memory
+        if memory > 200_000_000:
+            break
+""")
+
+
 def test_an_exit_code_is_told(client):
     error = client.submit(os._exit, 7).exception()
     assert isinstance(error, hurricane.WorkerLost)

@@ -20,6 +20,7 @@ use crate::platform::processes;
 use crate::store::Store;
 
 mod attendant;
+mod memory;
 mod process;
 
 pub(crate) use process::Program;
@@ -42,6 +43,9 @@ pub(crate) struct Workers {
     gone: Notify,
     /// All are being killed together.
     is_ending: Cell<bool>,
+    /// A run began while nobody watched how much memory runs take.
+    run_began: Notify,
+    is_watching_memory: Cell<bool>,
 }
 
 /// What there is of a worker on this side, for as long as its process is there.
@@ -52,6 +56,9 @@ struct Worker {
     end: Cell<End>,
     /// Something changed that its attendant must see to: `end`, or bytes that the link did not take.
     changed: Notify,
+    is_running: Cell<bool>,
+    /// The largest resident memory that was seen.
+    peak_memory_bytes: Cell<u64>,
 }
 
 /// Whether a worker is to end.
@@ -83,6 +90,8 @@ impl Workers {
             told: RefCell::default(),
             gone: Notify::new(),
             is_ending: Cell::new(false),
+            run_began: Notify::new(),
+            is_watching_memory: Cell::new(false),
         })
     }
 
@@ -111,6 +120,9 @@ impl Workers {
     pub(crate) fn tell(&self, id: WorkerId, message: NodeToWorker) {
         // One that is gone meanwhile has died, and that was or will be reported.
         if let Some(worker) = self.living.borrow().get(&id) {
+            if matches!(message, NodeToWorker::Run { .. }) {
+                self.note_run(worker);
+            }
             worker.outgoing.borrow_mut().push(&self.with_bytes(message));
             self.told.borrow_mut().insert(id);
         }

@@ -68,6 +68,7 @@ impl Service {
     }
 
     async fn serve(mut self) {
+        tokio::task::spawn_local(Rc::clone(&self.workers).watch_memory());
         let mut turns = 0_u32;
         while !self.shared.is_stopping.load(Ordering::Acquire) {
             self.turn();

@@ -92,7 +92,14 @@ pub(crate) fn reap(child: Pid) -> Obituary {
 
 /// The largest resident memory that this process ever had.
 pub(crate) fn own_peak_memory_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    peak_memory_bytes(rustix::process::getpid())
+}
+
+/// The largest resident memory that a living process has had since its program began; zero where
+/// nobody knows.
+pub(crate) fn peak_memory_bytes(process: Pid) -> u64 {
+    let file = format!("/proc/{}/status", process.as_raw_nonzero());
+    let status = fs::read_to_string(file).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     number.unwrap_or(0) << 10

@@ -161,6 +161,7 @@ impl Attendant {
             self.drain_pipes(DRAIN_BYTES);
         }
         for message in messages {
+            self.worker.note_message(&message);
             self.report(Event::FromWorker { worker: self.id, message });
         }
         is_understood
@@ -234,9 +235,10 @@ impl Attendant {
         let Obituary { exit, peak_memory_bytes } = processes::reap(process);
         // A figure no larger than what this process held says nothing about the worker.
         let is_its_own = peak_memory_bytes > self.inherited_peak_bytes;
+        let seen = self.worker.peak_memory_bytes.get();
         let death = Death {
             exit,
-            peak_memory_bytes: if is_its_own { peak_memory_bytes } else { 0 },
+            peak_memory_bytes: if is_its_own { peak_memory_bytes.max(seen) } else { seen },
             stack: self.take_stacks(),
             ..Death::default()
         };

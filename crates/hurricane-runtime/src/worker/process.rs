@@ -1,5 +1,6 @@
 //! How a worker process is started: its command, its environment, and what it is told first.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -200,6 +201,8 @@ impl Started {
             outgoing: outgoing.into(),
             end: End::Unwanted.into(),
             changed: Notify::new(),
+            is_running: Cell::default(),
+            peak_memory_bytes: Cell::default(),
         });
         let attendant =
             Attendant::new(workers, id, Rc::clone(&worker), handle, mark, pipes, stack_path);
