@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -15,6 +16,9 @@ use super::signals::Mask;
 
 /// How much more likely than its node a worker is to be killed when memory runs out.
 const OOM_SCORE_ADDED: i32 = 500;
+
+/// How long the child that ends the tree may take to come and to do so: a hundred times what it does.
+const FORK_WAIT: Duration = Duration::from_millis(500);
 
 /// A worker's own descriptors keep above those that programs expect to get first.
 const LOWEST_OWN: i32 = 100;
@@ -62,8 +66,9 @@ pub(crate) fn watch(node: u32, link: impl AsFd + Send + 'static) -> io::Result<(
     });
     mask.apply();
     started?;
-    // From here on the watcher ends the whole tree; the kernel would end this process alone.
-    Ok(rustix::process::set_parent_process_death_signal(None)?)
+    // From here on the watcher ends the whole tree; the kernel would end this process alone. But a
+    // task may have stopped this process, and the watcher with it: the kernel makes it go on.
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?)
 }
 
 /// A copy of a descriptor where programs do not expect the first that they open.
@@ -89,6 +94,12 @@ fn wait_for_hang_up(link: impl AsFd, node_process: impl AsFd) {
 /// its own children die, could end the process before all of them are found.
 fn end_tree() {
     let worker = rustix::process::getpid();
+    // Libraries may have a say in a fork, and wait there for what a task is just doing. Where there
+    // is no thread to be had, the fork must do.
+    let _ = thread::Builder::new().name("hurricane-end".into()).spawn(move || {
+        thread::sleep(FORK_WAIT);
+        end_tree_from_within(worker);
+    });
     #[expect(unsafe_code, reason = "a program that is to be killed cannot be asked to spawn one")]
     // SAFETY: the child calls nothing but what reads directories, allocates and sends signals; the
     // C library keeps its allocator usable across a fork. It ends without unwinding.
@@ -108,7 +119,7 @@ fn end_tree() {
     }
 }
 
-/// The second best: where there is no room for another process.
+/// The second best: where there is no room for another process, or it does not come.
 fn end_tree_from_within(worker: Pid) {
     processes::kill_own_descendants();
     // The group last: it is this process's own, and the call does not return.
