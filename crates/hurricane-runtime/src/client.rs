@@ -201,7 +201,8 @@ impl<F> Connection<F> {
         Ok(self.shared.sink.fetch(object))
     }
 
-    /// What has come in; waits for the first. Nothing after `timeout`; none once closed.
+    /// What has come in; waits for the first. Nothing after `timeout`. Once closed, the tasks that
+    /// have not ended are cancelled and given back; then none.
     pub fn receive(
         &self,
         timeout: Option<Duration>,
@@ -211,7 +212,7 @@ impl<F> Connection<F> {
         let mut state = self.shared.lock();
         while state.incoming.is_empty() {
             if state.closed.is_some() {
-                return Ok(None);
+                return Ok(state.cancel_pending());
             }
             let Some(waited) = wait_once(&self.shared.arrived, state, deadline) else {
                 return Ok(Some(Vec::new()));
@@ -466,6 +467,21 @@ mod tests {
         assert_eq!(submit(&client, &[]), Err(SubmitError::Connection(refused)));
         client.close();
         assert!(client.is_closed());
+    }
+
+    #[test]
+    fn a_closed_connection_gives_back_every_task() {
+        let (client, _scheduler) = allowed_pair();
+        let numbers = [(); 3].map(|()| submit(&client, &[]).expect("it is allowed"));
+        client.close();
+        let received = client.receive(None).expect("this is no child").expect("tasks are pending");
+        let given_back = numbers.map(|number| {
+            let ending = Ending::Cancelled { cause: None };
+            Received::Ended { number, future: 7, ending }
+        });
+        assert_eq!(received, given_back);
+        assert_eq!(client.pending(), Ok(0));
+        assert_eq!(client.receive(None), Ok(None));
     }
 
     fn submit(client: &Connection<u32>, dependencies: &[Number]) -> Result<Number, SubmitError> {

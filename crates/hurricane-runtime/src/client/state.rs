@@ -140,6 +140,24 @@ impl<F> State<F> {
         (received, released)
     }
 
+    /// Nothing will come any more: every task that was submitted and has not ended is cancelled now,
+    /// so that each comes back, whoever closed the connection and when. None if there is none.
+    pub(super) fn cancel_pending(&mut self) -> Option<Vec<Received<F>>> {
+        self.pending = 0;
+        let live = std::mem::take(&mut self.live).into_iter();
+        let pending = live.filter_map(|(number, live)| match live {
+            Live::Pending(future) => Some((number, future)),
+            Live::Held => None,
+        });
+        let mut pending: Vec<(Number, F)> = pending.collect();
+        pending.sort_unstable_by_key(|(number, _)| *number);
+        let cancelled = |(number, future)| {
+            let ending = Ending::Cancelled { cause: None };
+            Received::Ended { number, future, ending }
+        };
+        (!pending.is_empty()).then(|| pending.into_iter().map(cancelled).collect())
+    }
+
     fn end(
         &mut self,
         number: Number,
