@@ -9,7 +9,8 @@ import weakref
 
 import pytest
 
-from conditions import until
+import hurricane
+from conditions import DEADLINE_SECONDS, until
 
 
 class Marked(Exception):
@@ -180,3 +181,37 @@ def test_nothing_holds_what_is_over(client):
     del value, future
     gc.collect()
     until(lambda: gone() is None)
+
+
+def test_a_callback_may_wait_for_other_tasks(client):
+    results = []
+    done = threading.Event()
+
+    def go_on(future):
+        others = [client.submit(abs, -number) for number in range(future.result())]
+        results.append(client.submit(sum, others).result())
+        results.append(len(hurricane.wait(others).done))
+        results.append(sorted(other.result() for other in hurricane.as_completed(others)))
+        results.append(list(client.map(abs, [-7, 8])))
+        with pytest.raises(TimeoutError):
+            client.submit(_wait).result(0.01)
+        done.set()
+
+    client.submit(abs, -4).add_done_callback(go_on)
+    assert done.wait(DEADLINE_SECONDS)
+    assert results == [6, 4, [0, 1, 2, 3], [7, 8]]
+    client._handle.kill()
+
+
+def test_a_callback_that_raises_ends_nothing_else(client, caplog):
+    def end(_):
+        raise SystemExit
+
+    client.submit(abs, -1).add_done_callback(end)
+    assert client.submit(abs, -2).result() == 2
+    until(lambda: "Exception in a callback" in caplog.text)
+    assert client.submit(abs, -3).result() == 3
+
+
+def _wait():
+    threading.Event().wait()

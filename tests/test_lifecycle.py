@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,14 @@ def workers_of(client):
     return client._handle.delivery.local.worker_pids()
 
 
+def state_of(pid):
+    """One letter, as `ps` shows it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def is_gone(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        return state_of(pid) in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
 
@@ -263,3 +269,92 @@ client.shutdown()
 print("well")
 """)
     assert done.stdout == "well\n"
+
+
+def test_every_future_ends_however_submitting_meets_the_end(monkeypatch):
+    """The last moment: a task is taken over just before all is over, and is noted after."""
+    client = hurricane.Client(max_workers=1)
+    assert client.submit(abs, -1).result() == 1
+    delivery = client._handle.delivery
+
+    class Connection:
+        """The delivery's own, which is closed right after a task was submitted over it."""
+
+        def __init__(self, inner):
+            self._inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def submit(self, *task):
+            number = self._inner.submit(*task)
+            delivery.kill()
+            return number
+
+    monkeypatch.setattr(delivery, "_connection", Connection(delivery._connection))
+    assert client.submit(abs, -2).cancelled()
+
+
+def test_what_was_cancelled_by_the_end_is_no_leak():
+    with hurricane.Client(max_workers=1) as client:
+        future = weakref.ref(client.submit(_wait))
+        client._handle.kill()
+    del client
+    until(lambda: gc.collect() >= 0 and future() is None)
+
+
+def test_clients_one_after_the_other_leave_nothing_open():
+    def open_now():
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    def use(client):
+        return [client.submit(abs, -1), client.submit(_wait)]
+
+    before = open_now()
+    for _ in range(5):
+        with pytest.raises(SystemExit), hurricane.Client(max_workers=1) as client:
+            use(client)[0].result()
+            raise SystemExit
+        dropped = hurricane.Client(max_workers=1)
+        dropped.submit(abs, -1)
+        del client, dropped
+    until(lambda: open_now() == before)
+
+
+def test_shutdown_from_several_threads(client):
+    futures = [client.submit(abs, -number) for number in range(100)]
+    threads = [threading.Thread(target=client.shutdown) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+    assert [future.result(0) for future in futures] == list(range(100))
+
+
+@pytest.mark.parametrize("prepare", ["os.kill(os.getpid(), signal.SIGSTOP)", "block_forks()"])
+def test_a_killed_program_takes_hindered_workers_along(start_program, prepare):
+    """A worker that stands still, or in which a library holds up every fork."""
+    program, pids = start_program(f"""
+import ctypes, os, pathlib, signal, time
+import hurricane
+
+def block_forks():
+    library = ctypes.CDLL(None)
+    library.__register_atfork(library.pause, None, None, None)
+    time.sleep(600)
+
+def task():
+    os.rename("pids.new", "pids")
+    {prepare}
+
+client = hurricane.Client(max_workers=1)
+pathlib.Path("pids.new").write_text(str(client.submit(os.getpid).result()))
+client.submit(task).result()
+""")
+    if "SIGSTOP" in prepare:
+        until(
+            lambda: Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        )
+    program.kill()
+    program.wait(DEADLINE_SECONDS)
+    until(lambda: all(is_gone(pid) for pid in pids))

@@ -71,3 +71,16 @@ def test_the_status_is_not_a_tasks_business(narrow_client):
 
     with pytest.raises(RuntimeError, match="cannot see"):
         narrow_client.submit(look).result()
+
+
+def test_a_child_that_a_task_forks_is_a_program_of_its_own(narrow_client):
+    def fork():
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            with hurricane.Client(max_workers=1) as client:
+                os.write(writing, b"%d" % client.submit(abs, -7).result())
+            os._exit(0)
+        os.wait()
+        return os.read(reading, 100)
+
+    assert narrow_client.submit(fork).result() == b"7"

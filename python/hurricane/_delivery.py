@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import wait as wait_for_futures
 from concurrent.futures._base import FIRST_COMPLETED, LOGGER
 from contextlib import AbstractContextManager, suppress
+from threading import get_ident
+from time import monotonic
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
@@ -143,10 +145,17 @@ class Delivery:
         self._is_ending = False
         # A definition must not be forgotten between its making and its use.
         self._submitting = threading.RLock()
+        # Futures that have ended and whose callbacks have not run yet.
+        self._ended: deque[Future[Any]] = deque()
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hurricane", daemon=True)
-        self._thread.start()
         if waiting is None:
             _exit.watch(self)
+        try:
+            self._thread.start()
+        except BaseException:  # Ctrl-C, or there is no thread to be had.
+            self.kill()
+            raise
 
     # Submitting.
 
@@ -234,7 +243,34 @@ class Delivery:
 
     def waiters(self) -> list[Any]:
         """Make the list into which `concurrent.futures.wait` hangs its waiters."""
-        return Waiters(self._waiting) if self._waiting else []
+        return Waiters(self)
+
+    def wait(
+        self,
+        is_met: Callable[[], bool],
+        wait: Callable[[float | None], bool],
+        timeout: float | None,
+    ) -> bool:
+        """Wait for tasks until something is so; whether it is.
+
+        Parameters
+        ----------
+        is_met
+            Whether it is so now.
+        wait
+            What waits for it, so many seconds at most. But in a callback, which runs in the thread
+            that brings the results, nothing would ever come: the thread goes on delivering.
+        timeout
+            Seconds to wait at most.
+        """
+        with self.waiting():
+            if get_ident() == self._thread.ident:
+                return self._deliver_until(is_met, wait, timeout)
+            return wait(timeout)
+
+    def is_waited_for_plainly(self) -> bool:
+        """Whether `wait` does no more in this thread than it is given."""
+        return self._waiting is None and get_ident() != self._thread.ident
 
     def check_process(self) -> None:
         """Raise RuntimeError in a child of the process that made this."""
@@ -272,8 +308,7 @@ class Delivery:
                 # Nothing more will come in to wake the thread.
                 self._bring_stored()
                 self._connection.close()
-            self._join(_SILENCE_SECONDS)
-            if self._thread.is_alive():
+            if not self._join(_SILENCE_SECONDS):
                 self._say_what_is_waited_for()
                 self._join(None)
         except BaseException:
@@ -293,9 +328,14 @@ class Delivery:
             self.local.stop()
         self._join(None)
 
-    def _join(self, timeout: float | None) -> None:
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+    def _join(self, timeout: float | None) -> bool:
+        """Wait until the thread is over; whether it is, or waits for itself here."""
+        if self._thread.ident in (None, get_ident()):
+            return True
+        # Not `Thread.join` alone: interrupted once, it takes the thread for ended.
+        if self._is_over.wait(timeout):
+            self._thread.join()
+        return self._is_over.is_set()
 
     def _say_what_is_waited_for(self) -> None:
         count = self._connection.pending()
@@ -306,17 +346,22 @@ class Delivery:
 
     def _run(self) -> None:
         try:
-            while self._deliver_next():
-                pass
+            while self._deliver_next(_ATTENTION_SECONDS):
+                self._call_back()
+                if self._is_ending and not self._connection.pending():
+                    break
         finally:
-            self._end()
+            try:
+                self._end()
+            finally:
+                self._is_over.set()
 
-    def _deliver_next(self) -> bool:
-        """Wait for what comes in and deal with it; false when all is over.
+    def _deliver_next(self, timeout: float) -> bool:
+        """Wait for what comes in and deal with it; false when nothing more will come.
 
         A function of its own, so that nothing of it is held while the next one is waited for.
         """
-        events = self._connection.receive(_ATTENTION_SECONDS)
+        events = self._connection.receive(timeout)
         if events is None:
             return False
         self._deliver(events)
@@ -324,7 +369,36 @@ class Delivery:
         while self._unwanted:
             self._unwanted.popleft().cancel()
         self._release()
-        return not (self._is_ending and not self._connection.pending())
+        return True
+
+    def _deliver_until(
+        self,
+        is_met: Callable[[], bool],
+        wait: Callable[[float | None], bool],
+        timeout: float | None,
+    ) -> bool:
+        """Go on delivering in a callback that waits; other callbacks run when it has returned."""
+        end = None if timeout is None else monotonic() + timeout
+        while not is_met():
+            rest = None if end is None else max(0.0, end - monotonic())
+            if rest == 0:
+                return False
+            if not self._deliver_next(min(_ATTENTION_SECONDS, rest or _ATTENTION_SECONDS)):
+                return wait(rest)
+        return True
+
+    def _call_back(self) -> None:
+        """Run the callbacks of futures that have ended."""
+        with suppress(IndexError):  # None is left.
+            while True:
+                future = self._ended.popleft()
+                try:
+                    future._invoke_callbacks()  # type: ignore[attr-defined]
+                except BaseException:
+                    # Even `SystemExit` ends no more than the callback.
+                    LOGGER.critical("Exception in a callback:", exc_info=True)
+                # Not before: a callback may submit, and until then all must not seem to be over.
+                self._pending.pop(future.number, None)
 
     def _deliver(self, events: Sequence[tuple[Any, ...]]) -> None:
         endings: list[tuple[Future[Any], Ending]] = []
@@ -344,9 +418,13 @@ class Delivery:
                     self._break(description)
                 case ("stalled", what):
                     write_notice(what)
-        end_all(endings)
+        self._end_tasks(endings)
+
+    def _end_tasks(self, endings: Sequence[tuple[Future[Any], Ending]]) -> None:
+        self._ended.extend(end_all(endings))
         for future, _ in endings:
-            self._pending.pop(future.number, None)
+            if not future._made_callbacks:
+                self._pending.pop(future.number, None)
 
     def _make_stored(self, future: Future[Any], node: int, number: int, _size: int) -> Stored:
         connection = self._connection
@@ -375,6 +453,9 @@ class Delivery:
         self._bring_stored()
         if self._waiting is None:
             self._connection.close()
+            # What was submitted until then is given back, each task once.
+            while self._deliver_next(0):
+                pass
         self._cancel_pending()
         if self.local is not None:
             self.local.stop()
@@ -387,7 +468,8 @@ class Delivery:
     def _cancel_pending(self) -> None:
         futures = list(self._pending.values())
         self._pending.clear()
-        end_all((future, Cancelled(None)) for future in futures)
+        self._ended.extend(end_all((future, Cancelled(None)) for future in futures))
+        self._call_back()
 
 
 class _Durations(OrderedDict[bytes, float]):

@@ -44,8 +44,13 @@ def _finish_all() -> None:
             delivery.kill()
     for delivery in living:
         delivery.finish()
-    for delivery in living:
-        delivery.wait_until_finished()
+    try:
+        for delivery in living:
+            delivery.wait_until_finished()
+    except BaseException:
+        for delivery in living:
+            delivery.kill()
+        raise
 
 
 def _was_interrupted() -> bool:

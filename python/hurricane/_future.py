@@ -257,8 +257,11 @@ class Future(StandardFuture[T], Generic[T]):
         if self._state in _DONE:
             return True
         self._delivery.check_process()
-        with self._delivery.waiting(), self._condition:
-            return self._condition.wait_for(lambda: self._state in _DONE, timeout)
+        return self._delivery.wait(self.done, self._wait_on_condition, timeout)
+
+    def _wait_on_condition(self, timeout: float | None) -> bool:
+        with self._condition:
+            return self._condition.wait_for(self.done, timeout)
 
     def _end_under_condition(self, ending: Ending) -> None:
         is_cancelled = isinstance(ending, Cancelled)
@@ -274,10 +277,13 @@ class Future(StandardFuture[T], Generic[T]):
         self._condition.notify_all()
 
 
-def end_all(endings: Iterable[tuple[Future[Any], Ending]]) -> None:
+def end_all(endings: Iterable[tuple[Future[Any], Ending]]) -> list[Future[Any]]:
     """End futures that have not ended, and tell whoever waits for them.
 
-    All of them have ended before the first callback runs.
+    Returns
+    -------
+    list
+        Those whose callbacks are to be run: by now all have ended, whatever a callback looks at.
     """
     watched = []
     with _making:
@@ -295,6 +301,6 @@ def end_all(endings: Iterable[tuple[Future[Any], Ending]]) -> None:
         with future._condition:
             if future._state == PENDING:
                 future._end_under_condition(ending)
-                with_callbacks.append(future)
-    for future in with_callbacks:
-        future._invoke_callbacks()  # type: ignore[attr-defined]
+                if future._made_callbacks:
+                    with_callbacks.append(future)
+    return with_callbacks

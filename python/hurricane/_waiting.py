@@ -7,10 +7,13 @@ nothing extra.
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hurricane._exceptions import NestedTooDeep
 from hurricane._native import WorkerLink
+
+if TYPE_CHECKING:
+    from hurricane._delivery import Delivery
 
 NOTHING_TO_GIVE_BACK: AbstractContextManager[None] = nullcontext()
 
@@ -48,29 +51,29 @@ class Waiting(AbstractContextManager[None]):
 
 
 class Waiters(list[Any]):
-    """The waiters of a future of a running task.
+    """The waiters of a future.
 
     `concurrent.futures.wait` and `as_completed` hang an event of theirs in here, and then wait for
-    that event: it must give the resources back meanwhile.
+    that event: where a wait must be done in another way, so must this.
     """
 
-    def __init__(self, waiting: Waiting) -> None:
+    def __init__(self, delivery: "Delivery") -> None:
         super().__init__()
-        self._waiting = waiting
+        self._delivery = delivery
 
     def append(self, waiter: Any) -> None:
-        if not isinstance(waiter.event, _Event):
-            waiter.event = _Event(self._waiting)
+        is_known = isinstance(waiter.event, _Event)
+        if not is_known and not self._delivery.is_waited_for_plainly():
+            waiter.event = _Event(self._delivery)
         super().append(waiter)
 
 
 class _Event(threading.Event):
-    def __init__(self, waiting: Waiting) -> None:
+    def __init__(self, delivery: "Delivery") -> None:
         super().__init__()
-        self._waiting = waiting
+        self._delivery = delivery
 
     def wait(self, timeout: float | None = None) -> bool:
         if self.is_set():
             return True
-        with self._waiting:
-            return super().wait(timeout)
+        return self._delivery.wait(self.is_set, super().wait, timeout)

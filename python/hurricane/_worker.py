@@ -46,6 +46,12 @@ def current() -> WorkerLink | None:
     return _link_of_running_task
 
 
+def _leave_task_to_parent() -> None:
+    """A child that a task has forked is a program of its own: the link is its parent's."""
+    global _link_of_running_task
+    _link_of_running_task = None
+
+
 class _Definition:
     """A function that runs will name; unpickled by the first of them."""
 
@@ -66,6 +72,7 @@ class _Definition:
 def _prepare_process(link: WorkerLink) -> None:
     # Ctrl-C is the program's business: it ends its workers itself.
     signal(SIGINT, SIG_IGN)
+    os.register_at_fork(after_in_child=_leave_task_to_parent)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")

@@ -136,6 +136,7 @@ class Future(hurricane.Future[Any]):
         delivery = unittest.mock.Mock(spec=Delivery)
         delivery.is_running.return_value = is_running
         delivery.waiting.return_value = contextlib.nullcontext()
+        delivery.wait.side_effect = lambda _is_met, wait, timeout: wait(timeout)
         delivery.waiters.return_value = []
         super().__init__(delivery, "test")
 
