@@ -15,6 +15,15 @@ pub const MAX_NAMED: usize = 32;
 /// How long a resource's name may be, in bytes. Names travel with every definition.
 pub const MAX_NAME_BYTES: usize = 64;
 
+/// Memory as people read it, the largest unit first; as in `"8GB"` in Python, by the thousand.
+const MEMORY_UNITS: [(u64, &str); 5] = [
+    (1_000_000_000_000_000, "PB"),
+    (1_000_000_000_000, "TB"),
+    (1_000_000_000, "GB"),
+    (1_000_000, "MB"),
+    (1_000, "kB"),
+];
+
 /// An amount of a resource, counted in parts of 1/10,000.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -59,6 +68,19 @@ impl fmt::Display for Amount {
 }
 
 /// What a node has, or what a task asks for.
+///
+/// # Examples
+///
+/// ```
+/// use hurricane_core::resources::{Amount, Resources};
+///
+/// let mut asked = Resources { cpus: Amount::whole(1), ..Resources::default() };
+/// asked.memory_bytes = 25_276_514_304;
+/// assert_eq!(asked.to_string(), "1 cpu, 25.28 GB memory");
+/// asked.memory_bytes = 900_000_000_000_000;
+/// asked.gpus = Amount::whole(2);
+/// assert_eq!(asked.to_string(), "1 cpu, 2 gpus, 900 TB memory");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Resources {
     /// Processors.
@@ -128,19 +150,39 @@ impl Resources {
 }
 
 impl fmt::Display for Resources {
-    /// Writes `4 cpus, 1 gpus, 8.0 GB memory, 2 license`: what is zero is left out, but cpus.
+    /// Writes `4 cpus, 1 gpu, 8 GB memory, 2 license`: what is zero is left out, but cpus.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} cpus", self.cpus)?;
+        write!(formatter, "{} {}", self.cpus, plural(self.cpus, "cpu", "cpus"))?;
         if self.gpus > Amount::default() {
-            write!(formatter, ", {} gpus", self.gpus)?;
+            write!(formatter, ", {} {}", self.gpus, plural(self.gpus, "gpu", "gpus"))?;
         }
         if self.memory_bytes > 0 {
-            let tenths_gb = self.memory_bytes.div_ceil(100_000_000);
-            write!(formatter, ", {}.{} GB memory", tenths_gb / 10, tenths_gb % 10)?;
+            formatter.write_str(", ")?;
+            write_memory(formatter, self.memory_bytes)?;
         }
         for (name, amount) in &self.named {
             write!(formatter, ", {amount} {name}")?;
         }
         Ok(())
     }
+}
+
+fn plural(amount: Amount, one: &'static str, many: &'static str) -> &'static str {
+    if amount == Amount::whole(1) { one } else { many }
+}
+
+/// Writes `64 bytes memory`, `25.28 GB memory` or `900 TB memory`: two digits, where there are any,
+/// so that what is a little too much is told from what there is.
+fn write_memory(formatter: &mut fmt::Formatter<'_>, bytes: u64) -> fmt::Result {
+    let Some((unit_bytes, unit)) = MEMORY_UNITS.into_iter().find(|(least, _)| bytes >= *least)
+    else {
+        return write!(formatter, "{bytes} bytes memory");
+    };
+    let hundredths = (u128::from(bytes) * 100).div_ceil(u128::from(unit_bytes));
+    write!(formatter, "{}", hundredths / 100)?;
+    if !hundredths.is_multiple_of(100) {
+        let digits = format!("{:02}", hundredths % 100);
+        write!(formatter, ".{}", digits.trim_end_matches('0'))?;
+    }
+    write!(formatter, " {unit} memory")
 }
