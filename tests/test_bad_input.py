@@ -102,6 +102,7 @@ def test_a_result_that_cannot_be_unpickled(client):
 def test_a_client_is_no_argument(client):
     error = client.submit(id, client).exception()
     assert isinstance(error, hurricane.NotSerializable)
+    assert "make a `hurricane.Client()` of its own" in str(error)
 
 
 def test_futures_and_objects_are_no_results(client):
@@ -115,6 +116,7 @@ def test_futures_and_objects_are_no_results(client):
         error = client.submit(function).exception()
         assert isinstance(error, hurricane.NotSerializable)
         assert f"`hurricane.{kind}`" in str(error)
+        assert "among the arguments of a task" in str(error)
 
 
 def test_futures_and_objects_of_another_client(client, narrow_client):

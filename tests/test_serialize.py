@@ -2,6 +2,7 @@
 
 import enum
 import functools
+import sys
 import threading
 
 import pytest
@@ -17,6 +18,13 @@ class Slotted:
 
     def __init__(self, inner):
         self.inner = inner
+
+
+class Guarded:
+    """Refuses to be pickled, in words of its own."""
+
+    def __reduce__(self):
+        raise RuntimeError("it belongs to this thread")
 
 
 class Config:
@@ -99,6 +107,29 @@ def test_the_culprit_of_a_function_is_named():
     lock = threading.Lock()
     with pytest.raises(hurricane.NotSerializable, match="the function: `lock` is a `_thread.lock`"):
         serialize.dumps_function(lambda: lock)
+
+
+def test_a_reason_that_says_more_is_quoted():
+    with pytest.raises(hurricane.NotSerializable) as caught:
+        serialize.dumps_result([Guarded()])
+    assert str(caught.value).endswith("which cannot be pickled: it belongs to this thread")
+    with pytest.raises(hurricane.NotSerializable) as caught:
+        serialize.dumps_result([threading.Lock()])
+    assert str(caught.value).endswith("which cannot be pickled")
+
+
+@pytest.mark.parametrize("mode", ["r", "rb", "w"])
+def test_an_open_file_cannot_be_pickled(tmp_path, mode):
+    path = tmp_path / "file"
+    path.write_text("text")
+    with path.open(mode) as file, pytest.raises(hurricane.NotSerializable, match=r"a `_io\."):
+        serialize.dumps_arguments((file,), {})
+
+
+def test_standard_streams_stand_for_those_of_the_worker(monkeypatch, tmp_path):
+    with (tmp_path / "printed").open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert there_and_back([stream, lambda: None])[0] is stream
 
 
 def test_a_structure_that_holds_itself_ends_the_search():

@@ -30,11 +30,15 @@ def dumps(
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """cloudpickle, but for classes that came here by value from another `__main__`."""
+    """cloudpickle, but for classes that came here by value from another `__main__`, and files."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, type) and _is_from_elsewhere(obj):
             return _find_class, (_identity(obj), obj.__qualname__)
+        if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
+            # cloudpickle would send a copy of the whole text in place of an open file.
+            msg = f"cannot pickle {type(obj).__name__!r} object"
+            raise TypeError(msg)
         return super().reducer_override(obj)
 
 

@@ -11,9 +11,14 @@ _MAX_DEPTH = 30
 # How many parts are tried in all. Each is pickled for it, and an error must not take minutes.
 _MAX_TRIES = 2_000
 
+# How much of a reason is quoted; the whole of it stands in the cause.
+_MAX_REASON_CHARACTERS = 300
 
-def explain(value: Any, label: str, is_fine: Callable[[Any], bool]) -> str:
-    """Say in a sentence which part of `value` cannot be pickled.
+
+def explain(
+    value: Any, label: str, is_fine: Callable[[Any], bool], error: BaseException | None = None
+) -> str:
+    """Say in a sentence which part of `value` cannot be pickled, and why.
 
     Parameters
     ----------
@@ -23,6 +28,8 @@ def explain(value: Any, label: str, is_fine: Callable[[Any], bool]) -> str:
         What it is to the reader: `argument 0`.
     is_fine
         Whether a part can be pickled.
+    error
+        What was raised for it. Quoted if it says more than the sentence does already.
 
     Examples
     --------
@@ -32,8 +39,20 @@ def explain(value: Any, label: str, is_fine: Callable[[Any], bool]) -> str:
     """
     path, culprit = _Search(is_fine).follow(value)
     path = path.removeprefix(".")
-    kind = f"a `{_name_of(type(culprit))}`, which cannot be pickled"
-    return f"{label}: `{path}` is {kind}" if path else f"{label} is {kind}"
+    what = f"a `{_name_of(type(culprit))}`, which cannot be pickled"
+    if reason := _reason(error, type(culprit)):
+        what = f"{what}: {reason}"
+    return f"{label}: `{path}` is {what}" if path else f"{label} is {what}"
+
+
+def _reason(error: BaseException | None, kind: type) -> str:
+    try:
+        reason = "" if error is None else str(error).partition("\n")[0]
+    except Exception:  # Written by the user, as the class may be.
+        return ""
+    for name in (kind.__name__, _name_of(kind)):
+        reason = reason.removeprefix(f"cannot pickle {name!r} object")
+    return reason.removeprefix(": ")[:_MAX_REASON_CHARACTERS]
 
 
 class _Search:

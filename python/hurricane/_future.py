@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from hurricane._ending import Cancelled, Ending, Failed, Opened, Raised, Stored, open_ending
 from hurricane._exit import call_in_forked_child
 from hurricane._serialize import (
+    ONLY_IN_ARGUMENTS,
     EndedBefore,
     dependency,
     encoding_client,
@@ -169,7 +170,7 @@ class Future(StandardFuture[T], Generic[T]):
     def __reduce_ex__(self, _protocol: Any) -> Any:
         """Stand for the value among the arguments of a task; nothing else can be pickled."""
         if not is_encoding_arguments():
-            msg = f"cannot pickle {type(self).__name__!r} object"
+            msg = f"cannot pickle {type(self).__name__!r} object: {ONLY_IN_ARGUMENTS}"
             raise TypeError(msg)
         if encoding_client() is not self._delivery:
             msg = f"{self!r} is a future of another client: wait for it, and pass its result"

@@ -38,6 +38,9 @@ _CONTAINER = 1
 _FIRST = Struct("<B7xQ")
 _LENGTH = Struct("<Q")
 
+# Where futures and objects may not stand, for people.
+ONLY_IN_ARGUMENTS = "it stands for its value among the arguments of a task, and nowhere else"
+
 # The modules whose contents only this process has.
 OWN_MODULES = ("__main__", "__mp_main__")
 
@@ -67,7 +70,7 @@ def dumps_function(function: "Callable[..., Any]") -> bytes:
     except Exception as error:
         from hurricane._culprit import explain
 
-        raise NotSerializable(explain(function, "the function", _is_fine)) from error
+        raise NotSerializable(explain(function, "the function", _is_fine, error)) from error
 
 
 def loads_function(pickled: bytes) -> "Callable[..., Any]":
@@ -101,7 +104,7 @@ def dumps_arguments(
     except EndedBefore:
         raise
     except Exception as error:
-        raise NotSerializable(_explain_arguments(positional, named)) from error
+        raise NotSerializable(_explain_arguments(positional, named, error)) from error
     finally:
         _context.dependencies, _context.client = outer
     return pickled, list(found.values())
@@ -134,7 +137,7 @@ def dumps_result(result: "Any") -> bytes:
     except Exception as error:
         from hurricane._culprit import explain
 
-        raise NotSerializable(explain(result, "the value", _is_fine)) from error
+        raise NotSerializable(explain(result, "the value", _is_fine, error)) from error
 
 
 def loads_result(pickled: bytes) -> "Any":
@@ -207,7 +210,7 @@ def dependency(found: "Dependency") -> "tuple[Any, ...]":
     """How a future or an object is pickled as part of arguments: by its place among them."""
     dependencies = _context.dependencies
     if dependencies is None:
-        msg = f"cannot pickle {type(found).__name__!r} object"
+        msg = f"cannot pickle {type(found).__name__!r} object: {ONLY_IN_ARGUMENTS}"
         raise TypeError(msg)
     dependencies.setdefault(found.number, found)
     return _input, (list(dependencies).index(found.number),)
@@ -298,14 +301,16 @@ def _unpack(container: memoryview) -> "Any":
     return loads(parts[0], buffers=[bytearray(part) for part in parts[1:]])
 
 
-def _explain_arguments(positional: "tuple[Any, ...]", named: "dict[str, Any]") -> str:
+def _explain_arguments(
+    positional: "tuple[Any, ...]", named: "dict[str, Any]", error: Exception
+) -> str:
     from hurricane._culprit import explain
 
     labels = [(f"argument {index}", value) for index, value in enumerate(positional)]
     labels += [(f"argument `{name}`", value) for name, value in named.items()]
     for label, value in labels:
         if not _is_fine(value):
-            return explain(value, label, _is_fine)
+            return explain(value, label, _is_fine, error)
     return "the arguments cannot be pickled together"
 
 
