@@ -97,6 +97,27 @@ with hurricane.Client(max_workers=1) as client:
     assert result == "result"
 
 
+def test_what_a_task_puts_in_place_of_stdout_swallows_no_other_tasks_lines(
+    run_program: RunProgram,
+) -> None:
+    done = run_program("""
+import io, sys, hurricane
+
+def swallow():
+    print("begun", end="")
+    sys.stdout = io.StringIO()
+    print("swallowed")
+
+with hurricane.Client(max_workers=1) as client:
+    client.submit(swallow).result()
+    client.options(name="next").submit(print, "heard").result()
+""")
+    first, second = done.stdout.splitlines()
+    assert first.endswith("begun")
+    assert second.startswith("[next-2 ")
+    assert second.endswith("heard")
+
+
 def test_a_function_that_a_worker_cannot_have_is_its_tasks_exception(
     narrow_client: hurricane.Client,
 ) -> None:

@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 
 _link_of_running_task: WorkerLink | None = None
 
+# Standard output and error, between tasks.
+_streams = sys.stdout, sys.stderr
+
 
 def main() -> None:
     """Serve the node on standard input until it says that this was all."""
+    global _streams
     link = WorkerLink()
     _prepare_process(link)
     _set_up(link)
+    # As the initializer left them.
+    _streams = sys.stdout, sys.stderr
     link.ready()
     _serve(link)
     _end(0)
@@ -153,6 +159,7 @@ def _run(
         tell = link.raised
     _link_of_running_task = None
     _flush()
+    _restore_streams()
     tell(run, answer, perf_counter() - began)
 
 
@@ -163,6 +170,13 @@ def _flush() -> None:
             stream.flush()
         except Exception:  # The task may have put anything in the stream's place.
             continue
+
+
+def _restore_streams() -> None:
+    """Undo that a task put something in the streams' place: the next one's lines must arrive."""
+    if (sys.stdout, sys.stderr) != _streams:
+        sys.stdout, sys.stderr = _streams
+        _flush()
 
 
 def _end(code: int) -> "NoReturn":
