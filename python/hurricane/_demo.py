@@ -178,7 +178,9 @@ def _shown(items: "Iterable[Item]", total: int, label: str) -> "Iterable[Item]":
         from tqdm import tqdm
     except ImportError:
         return _shown_in_a_line(items, total, label)
-    return tqdm(items, desc=label, total=total, unit="file")
+    # Where nothing is drawn over, as in the log of a build, a line now and then is enough.
+    pause = 0.1 if sys.stderr.isatty() else 5.0
+    return tqdm(items, desc=label, total=total, unit="file", mininterval=pause)
 
 
 def _shown_in_a_line(items: "Iterable[Item]", total: int, label: str) -> "Iterator[Item]":
