@@ -364,6 +364,9 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) {
         if self.has(node, task, attempt) {
+            if let Some(definition) = self.task(task).definition {
+                self.definition_mut(definition).has_nested = true;
+            }
             let client = self.nested_client(task, attempt, actions);
             return self.on_client_message(now, client, message, actions);
         }

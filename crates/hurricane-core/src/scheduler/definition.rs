@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) shape: Option<ShapeId>,
     /// How long its tasks run, as far as known.
     pub(super) expected_us: Option<u32>,
+    /// Whether one of its tasks has submitted others.
+    pub(super) has_nested: bool,
     /// How many of its tasks are remembered.
     tasks: u64,
     is_forgotten: bool,
@@ -57,7 +59,14 @@ impl Scheduler {
             return self.refuse(client, "a definition is out of order or over a limit", actions);
         }
         let shape = self.nodes.claim_shape(&definition.resources);
-        let entry = Entry { definition, shape, expected_us: None, tasks: 0, is_forgotten: false };
+        let entry = Entry {
+            definition,
+            shape,
+            expected_us: None,
+            has_nested: false,
+            tasks: 0,
+            is_forgotten: false,
+        };
         let id = DefinitionId(self.definitions.insert(entry));
         let owner = self.clients.get_mut(&client).expect("it was there above");
         owner.last_definition = Some(number);

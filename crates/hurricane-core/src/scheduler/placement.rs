@@ -132,10 +132,14 @@ impl Scheduler {
     }
 
     fn choose_for(&self, id: TaskId, shape: ShapeId) -> Option<Choice> {
-        let expected_us = self.definition(self.task(id).definition?).expected_us;
+        let definition = self.definition(self.task(id).definition?);
+        let expected_us = definition.expected_us;
         let deaths = self.deaths.get(&id);
         let avoid = deaths.and_then(|deaths| self.nodes.key(deaths.last_node));
-        let choice = choose(&self.nodes, Wish { shape, expected_us, avoid });
+        // What submits tasks itself waits here: a node starts its backlog when others wait for their
+        // children, and soon all of it would wait, before the first child has come.
+        let choice = choose(&self.nodes, Wish { shape, expected_us, avoid })
+            .filter(|choice| choice.room == Room::Held || !definition.has_nested);
         let is_nested = self.task(id).depth > 0;
         choice.or_else(|| is_nested.then(|| self.choose_reserved(shape)).flatten())
     }

@@ -1,5 +1,7 @@
 //! Running tasks that submit others.
 
+use core::time::Duration;
+
 use hurricane_core::id::DefinitionNumber;
 use hurricane_core::message::{ClientToScheduler, NodeToScheduler};
 
@@ -31,6 +33,22 @@ fn a_child_runs_in_the_room_of_the_parent_that_waits() {
     assert_eq!(lines.first().map(String::as_str), Some("node 1: tell 1: 101 done"));
     world.report(1, |task, attempt| NodeToScheduler::Resumed { task, attempt });
     assert_eq!(world.finish(1).first().map(String::as_str), Some("client 1: 1 done"));
+}
+
+#[test]
+fn parents_do_not_start_before_the_children_of_others() {
+    let mut world = World::new(&[1]);
+    for number in 1..=4 {
+        world.submit(number, &[]);
+    }
+    nested(&mut world, 1, 101);
+    wait(&mut world, 1);
+    world.finish(101);
+    // It was short, as others like it will be: but for its children, they would join the backlog.
+    world.finish_after(1, Duration::from_millis(1));
+    assert_eq!(world.scheduler.snapshot().nodes[0].backlog, 0);
+    nested(&mut world, 2, 201);
+    assert_eq!(wait(&mut world, 2), ["node 1: run 201#1"]);
 }
 
 #[test]
