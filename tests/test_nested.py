@@ -84,3 +84,9 @@ def test_a_child_that_a_task_forks_is_a_program_of_its_own(narrow_client):
         return os.read(reading, 100)
 
     assert narrow_client.submit(fork).result() == b"7"
+
+
+def test_parents_do_not_start_all_before_the_first_child(narrow_client):
+    """More of them than may wait at a time, short, and with one slot."""
+    futures = [narrow_client.submit(square_all, [number]) for number in range(150)]
+    assert [future.result() for future in futures] == [[number**2] for number in range(150)]
