@@ -9,6 +9,8 @@ from nested_tasks import (
     descend,
     fibonacci,
     gather_all,
+    gather_from_executor,
+    give_up_waiting,
     leave_running,
     square_all,
     take_as_completed,
@@ -20,9 +22,17 @@ def test_results_of_children(narrow_client):
     assert narrow_client.submit(fibonacci, 5).result() == 5
 
 
-@pytest.mark.parametrize("work", [gather_all, wait_for_all, take_as_completed])
+@pytest.mark.parametrize(
+    "work", [gather_all, gather_from_executor, wait_for_all, take_as_completed]
+)
 def test_every_way_to_wait(narrow_client, work):
     assert narrow_client.submit(work, [-1, -2, -3]).result() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["result", "wait", "as_completed", "await"])
+def test_who_gives_up_waiting_goes_on(narrow_client, how):
+    # The child has the only slot, and ends only because its parent goes on without one.
+    assert narrow_client.submit(give_up_waiting, how).result() == (True, 1)
 
 
 def test_a_client_in_a_task(narrow_client):

@@ -263,10 +263,32 @@ class Delivery:
         timeout
             Seconds to wait at most.
         """
-        with self.waiting():
-            if get_ident() == self._thread.ident:
-                return self._deliver_until(is_met, wait, timeout)
-            return wait(timeout)
+        if self._waiting is None:
+            return self._wait_here(is_met, wait, timeout)
+        self._waiting.begin()
+        has_come = False
+        try:
+            has_come = self._wait_here(is_met, wait, timeout)
+        finally:
+            self._waiting.end(has_come=has_come)
+        return has_come
+
+    def wait_without_blocking(self, future: Future[Any]) -> None:
+        """Be taken to wait for a task until it has ended, as an event loop does."""
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.begin()
+            future.call_when_done(lambda ended: waiting.end(has_come=not ended.cancelled()))
+
+    def _wait_here(
+        self,
+        is_met: Callable[[], bool],
+        wait: Callable[[float | None], bool],
+        timeout: float | None,
+    ) -> bool:
+        if get_ident() == self._thread.ident:
+            return self._deliver_until(is_met, wait, timeout)
+        return wait(timeout)
 
     def is_waited_for_plainly(self) -> bool:
         """Whether `wait` does no more in this thread than it is given."""

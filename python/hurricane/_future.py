@@ -4,8 +4,9 @@ A program may have a million of them, so the condition, the waiters and the call
 somebody asks for them, and a result is unpickled by the thread that asks for it.
 """
 
+import sys
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as StandardFuture
 from concurrent.futures._base import (
@@ -157,10 +158,24 @@ class Future(StandardFuture[T], Generic[T]):
         """Wait for the task in an event loop: `await client.submit(…)`."""
         import asyncio
 
-        if self.done():
-            return (yield from asyncio.wrap_future(self).__await__())
-        with self._delivery.waiting():
-            return (yield from asyncio.wrap_future(self).__await__())
+        return (yield from asyncio.wrap_future(self).__await__())
+
+    def add_done_callback(self, fn: Callable[[StandardFuture[T]], object]) -> None:
+        """Have a function called with this future when the task has ended.
+
+        Parameters
+        ----------
+        fn
+            The function. What it raises is logged and harms nobody.
+        """
+        # This is how event loops wait.
+        if _is_in_event_loop() and not self.done():
+            self._delivery.wait_without_blocking(self)
+        self.call_when_done(fn)
+
+    def call_when_done(self, fn: Callable[[StandardFuture[T]], object]) -> None:
+        """Do the same where nobody waits for it."""
+        super().add_done_callback(fn)
 
     def __repr__(self) -> str:
         if self.running():
@@ -276,6 +291,11 @@ class Future(StandardFuture[T], Generic[T]):
             else:
                 waiter.add_exception(self)
         self._condition.notify_all()
+
+
+def _is_in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def end_all(endings: Iterable[tuple[Future[Any], Ending]]) -> list[Future[Any]]:

@@ -246,7 +246,7 @@ class _Chunk:
         self._columns: Columns | None = columns
         self._parts: list[_Chunk] | None = None
         self._future = mapping.submit(columns)
-        self._future.add_done_callback(self._on_done)
+        self._future.call_when_done(self._on_done)
 
     def is_done(self) -> bool:
         return self._future.done()

@@ -173,5 +173,9 @@ class WorkerLink:
     def wait_end(self) -> None:
         """The task would go on; returns when it has its resources again."""
 
+    def wait_break_off(self) -> None:
+        """The task goes on at once, though nothing has come; it has its resources again when there
+        is room."""
+
 def command_line(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | int:
     """Run a command of the command line; an exit code, or a verb and its options for Python."""

@@ -19,29 +19,57 @@ NOTHING_TO_GIVE_BACK: AbstractContextManager[None] = nullcontext()
 
 
 class Waiting(AbstractContextManager[None]):
-    """While at least one thread of the task is in here, its resources are free for others."""
+    """While at least one thread of the task is in here, its resources are free for others.
+
+    Who leaves with an exception has waited in vain, and goes on at once.
+    """
 
     def __init__(self, link: WorkerLink) -> None:
         self._link = link
         self._lock = threading.Lock()
         self._threads = 0
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Give the resources back.
+
+        Raises
+        ------
+        NestedTooDeep
+            If too many tasks of the node wait already.
+        """
         with self._lock:
             if self._threads == 0:
                 self._give_back()
             self._threads += 1
 
+    def end(self, *, has_come: bool) -> None:
+        """Take the resources back.
+
+        Parameters
+        ----------
+        has_come
+            Whether what was waited for is there. If not, this does not wait for the resources:
+            those who have them may never end, if not for what this task does next.
+        """
+        with self._lock:
+            self._threads -= 1
+            if self._threads > 0:
+                return
+            if has_come:
+                self._link.wait_end()
+            else:
+                self._link.wait_break_off()
+
+    def __enter__(self) -> None:
+        self.begin()
+
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        with self._lock:
-            self._threads -= 1
-            if self._threads == 0:
-                self._link.wait_end()
+        self.end(has_come=error is None)
 
     def _give_back(self) -> None:
         try:

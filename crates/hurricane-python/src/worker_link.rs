@@ -104,6 +104,10 @@ impl WorkerLink {
     fn wait_end(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.link.wait_end()).map_err(wait_error)
     }
+
+    fn wait_break_off(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.link.wait_break_off()).map_err(wait_error)
+    }
 }
 
 /// What cannot be said any more because the node is gone is dropped: `receive` says that this is

@@ -248,6 +248,13 @@ impl<F: Send + 'static> WorkerLink<F> {
         self.nesting.wait_end()
     }
 
+    /// The task does not wait any longer for what did not come: it goes on at once, and has its
+    /// resources when there is room. For who holds them may never end, if not for this task.
+    pub fn wait_break_off(&self) -> Result<(), WaitError> {
+        self.sender.check_process()?;
+        self.nesting.wait_break_off()
+    }
+
     fn send(&self, message: &WorkerToNode) -> Result<(), WorkerLinkError> {
         self.sender.send(message).map_err(|_| WorkerLinkError::NodeGone)
     }

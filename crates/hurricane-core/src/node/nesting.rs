@@ -15,6 +15,12 @@ pub const MAX_WAITING: u32 = 64;
 impl Node {
     /// A running task waits for its children: others may have its room.
     pub(super) fn on_run_waiting(&mut self, worker: WorkerId, step: &mut Step) {
+        if self.run_in(worker, Phase::Resuming).is_some() {
+            // It went on before there was room, and waits again.
+            self.workers.enter_phase(worker, Phase::Waiting);
+            step.tell_worker(worker, NodeToWorker::MayWait);
+            return;
+        }
         let Some(run) = self.run_in(worker, Phase::Running) else { return };
         if self.workers.waiting() >= MAX_WAITING as usize {
             step.tell_worker(worker, NodeToWorker::TooDeep { limit: MAX_WAITING });

@@ -116,6 +116,23 @@ fn a_task_goes_on_with_the_processors_that_its_worker_sees() {
 }
 
 #[test]
+fn a_task_that_goes_on_without_room_may_wait_again() {
+    check(
+        cpu_node(1),
+        [
+            row(assign(1, 1), [teach(1, 1), run(1, 1, 1)]),
+            row(waits(1), [may_wait(1), waiting(1)]),
+            row(assign(2, 1), [start(2)]),
+            row(ready(2), [teach(2, 1), run(2, 2, 1)]),
+            row(resumes(1), []),
+            row(waits(1), [may_wait(1)]),
+            row(finished(2, 2), [done(2)]),
+            row(resumes(1), [granted(1), resumed(1)]),
+        ],
+    );
+}
+
+#[test]
 fn a_task_may_end_while_it_waits() {
     let node = check(
         cpu_node(1),

@@ -119,7 +119,7 @@ impl Nesting {
         let mut state = self.running()?;
         loop {
             match state.waiting {
-                Waiting::No => {
+                Waiting::No | Waiting::Resuming => {
                     state.waiting = Waiting::Asked;
                     self.send(&WorkerToNode::Waiting);
                 }
@@ -128,7 +128,7 @@ impl Nesting {
                     state.waiting = Waiting::No;
                     return Err(WaitError::TooDeep { limit });
                 }
-                Waiting::Asked | Waiting::Resuming => state = self.wait(state)?,
+                Waiting::Asked => state = self.wait(state)?,
             }
         }
     }
@@ -146,6 +146,16 @@ impl Nesting {
                 Waiting::Asked | Waiting::Resuming => state = self.wait(state)?,
             }
         }
+    }
+
+    /// Goes on without the task's resources; it has them again when there is room.
+    pub(super) fn wait_break_off(&self) -> Result<(), WaitError> {
+        let mut state = self.running()?;
+        if state.waiting == Waiting::Yes {
+            state.waiting = Waiting::Resuming;
+            self.send(&WorkerToNode::Resume);
+        }
+        Ok(())
     }
 
     fn fetch(&self, object: ObjectId) -> Option<Bytes> {
