@@ -1,5 +1,6 @@
 """What tests of the Python face share: a client on the real thing, and programs of their own."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,15 @@ import pytest
 
 import hurricane
 from conditions import DEADLINE_SECONDS
+
+
+def pytest_configure() -> None:
+    """Let programs that tests start hear Ctrl-C, also where this one was started without it.
+
+    Shells start what goes to the background with the signal ignored, and that is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
