@@ -11,11 +11,17 @@
 
 pub mod cli;
 pub mod client;
+pub mod enrolment;
+pub mod greeting;
+pub mod identity;
 mod inbox;
 mod link;
 pub mod local;
 mod platform;
 mod store;
+pub mod strangers;
+pub mod ticket;
+pub mod tls;
 mod worker;
 pub mod worker_link;
 

@@ -5,6 +5,7 @@ pub(crate) mod directories;
 pub(crate) mod fork;
 pub(crate) mod machine;
 pub(crate) mod parent;
+pub(crate) mod private_files;
 pub(crate) mod processes;
 pub(crate) mod signals;
 pub(crate) mod standard_output;

@@ -1,7 +1,8 @@
-//! The runtime directory: where a running process keeps files that nobody else may see, and that go
-//! when it ends.
+//! Directories that no other user may enter: the runtime directory, where a running process keeps
+//! files that go when it ends, and the state directory, where keys stay.
 
 use std::env;
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -13,9 +14,6 @@ use rustix::io::Errno;
 
 use super::fork::Unshared;
 
-/// Chooses the runtime directory.
-const VARIABLE: &str = "HURRICANE_RUNTIME_DIR";
-
 /// Held by the owner of a directory for as long as it lives.
 const LOCK: &str = "lock";
 
@@ -26,12 +24,46 @@ const START_LOCK: &str = "start.lock";
 /// What is written into each lock, so that a full disk shows at start and not in mid-work.
 const PAGE: [u8; 4096] = [b'\n'; 4096];
 
-/// Why there is no runtime directory.
+/// What a directory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// What running processes need, until they end.
+    Runtime,
+    /// Keys, and who may join: what stays.
+    State,
+}
+
+impl Place {
+    /// The environment variable that chooses it.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Runtime => "HURRICANE_RUNTIME_DIR",
+            Self::State => "HURRICANE_STATE_DIR",
+        }
+    }
+
+    fn chosen(self) -> Option<PathBuf> {
+        set(self.variable())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Runtime => "runtime",
+            Self::State => "state",
+        })
+    }
+}
+
+/// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// It cannot be made or written.
-    #[error("cannot write into the runtime directory `{}`", directory.display())]
+    #[error("cannot write into the {place} directory `{}`", directory.display())]
     Unwritable {
+        /// What it is for.
+        place: Place,
         /// Which.
         directory: PathBuf,
         /// Why.
@@ -39,8 +71,10 @@ pub enum DirectoryError {
         source: io::Error,
     },
     /// Its file system is full.
-    #[error("no space is left for the runtime directory `{}`", directory.display())]
+    #[error("no space is left for the {place} directory `{}`", directory.display())]
     Full {
+        /// What it is for.
+        place: Place,
         /// Which.
         directory: PathBuf,
         /// What the system said.
@@ -48,14 +82,18 @@ pub enum DirectoryError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("the runtime directory `{}` is not a directory", directory.display())]
+    #[error("the {place} directory `{}` is not a directory", directory.display())]
     NotADirectory {
+        /// What it is for.
+        place: Place,
         /// Which.
         directory: PathBuf,
     },
     /// Another user could change what is in it.
-    #[error("the runtime directory `{}` belongs to user {owner}, not to user {user}", directory.display())]
+    #[error("the {place} directory `{}` belongs to user {owner}, not to user {user}", directory.display())]
     WrongOwner {
+        /// What it is for.
+        place: Place,
         /// Which.
         directory: PathBuf,
         /// Its owner.
@@ -64,12 +102,20 @@ pub enum DirectoryError {
         user: u32,
     },
     /// Other users may enter it.
-    #[error("the runtime directory `{}` is open to other users (mode {mode:03o})", directory.display())]
+    #[error("the {place} directory `{}` is open to other users (mode {mode:03o})", directory.display())]
     WrongMode {
+        /// What it is for.
+        place: Place,
         /// Which.
         directory: PathBuf,
         /// Its permissions.
         mode: u32,
+    },
+    /// This user has no home in which it could be.
+    #[error("there is no {place} directory: this user has no home directory")]
+    Homeless {
+        /// What it is for.
+        place: Place,
     },
 }
 
@@ -77,23 +123,33 @@ impl DirectoryError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::Unwritable { .. } | Self::NotADirectory { .. } | Self::WrongOwner { .. } => {
-                format!("set {VARIABLE} to a directory of your own")
+            Self::Unwritable { place, .. }
+            | Self::NotADirectory { place, .. }
+            | Self::WrongOwner { place, .. }
+            | Self::Homeless { place } => {
+                format!("set {} to a directory of your own", place.variable())
             }
-            Self::Full { .. } => {
-                format!("make space there, or set {VARIABLE} to a directory that has some")
+            Self::Full { place, .. } => {
+                let variable = place.variable();
+                format!("make space there, or set {variable} to a directory that has some")
             }
             Self::WrongMode { directory, .. } => format!("chmod 700 {}", directory.display()),
         }
     }
 
-    fn of(directory: &Path, source: io::Error) -> Self {
+    fn of(place: Place, directory: &Path, source: io::Error) -> Self {
         let directory = directory.to_owned();
-        match Errno::from_io_error(&source) {
-            Some(Errno::NOSPC | Errno::DQUOT) => Self::Full { directory, source },
-            _ => Self::Unwritable { directory, source },
+        if is_full(&source) {
+            Self::Full { place, directory, source }
+        } else {
+            Self::Unwritable { place, directory, source }
         }
     }
+}
+
+/// Whether an error means that the file system, or this user's share of it, is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 /// A directory of this process's own, removed when it is dropped.
@@ -111,13 +167,13 @@ impl OwnDirectory {
     }
 
     fn make_in(root: &Path) -> Result<Self, DirectoryError> {
-        make_private(root)?;
+        make_private(Place::Runtime, root)?;
         let made = || {
             let _starting = lock(&root.join(START_LOCK), FlockOperation::LockExclusive)?;
             remove_leftovers(root)?;
             Self::make_locked(root)
         };
-        made().map_err(|error| DirectoryError::of(root, error))
+        made().map_err(|error| DirectoryError::of(Place::Runtime, root, error))
     }
 
     fn make_locked(root: &Path) -> io::Result<Self> {
@@ -158,43 +214,67 @@ impl Drop for OwnDirectory {
 
 /// The directory in which each process makes its own.
 fn root() -> PathBuf {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // A login that ended leaves the variable behind in what it started, without its directory.
     let of_login = || set("XDG_RUNTIME_DIR").filter(|directory| directory.is_dir());
-    set(VARIABLE).or_else(|| Some(of_login()?.join("hurricane"))).unwrap_or_else(|| {
+    Place::Runtime.chosen().or_else(|| Some(of_login()?.join("hurricane"))).unwrap_or_else(|| {
         let user = rustix::process::geteuid().as_raw();
         PathBuf::from(format!("/tmp/hurricane-{user}"))
     })
 }
 
-/// Makes sure that a directory exists which no other user can enter.
-fn make_private(directory: &Path) -> Result<(), DirectoryError> {
+/// Where keys stay; not made, and not looked at.
+pub(crate) fn state() -> Result<PathBuf, DirectoryError> {
+    let of_home = || Some(env::home_dir()?.join(".local/state"));
+    Place::State
+        .chosen()
+        .or_else(|| Some(set("XDG_STATE_HOME").or_else(of_home)?.join("hurricane")))
+        .ok_or(DirectoryError::Homeless { place: Place::State })
+}
+
+/// An environment variable that is not empty, as a path.
+fn set(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Makes sure that a directory exists which no other user can enter. What it lies in must be there.
+pub(crate) fn make_private(place: Place, directory: &Path) -> Result<(), DirectoryError> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(DirectoryError::of(directory, error));
+            return Err(DirectoryError::of(place, directory, error));
         }
         Ok(()) | Err(_) => {}
     }
     // Not followed: a link planted in a shared directory leads to somebody else's.
-    let found =
-        fs::symlink_metadata(directory).map_err(|error| DirectoryError::of(directory, error))?;
+    let found = fs::symlink_metadata(directory)
+        .map_err(|error| DirectoryError::of(place, directory, error))?;
     let directory = directory.to_owned();
     if !found.is_dir() {
-        return Err(DirectoryError::NotADirectory { directory });
+        return Err(DirectoryError::NotADirectory { place, directory });
     }
     let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
     if owner != user {
-        return Err(DirectoryError::WrongOwner { directory, owner, user });
+        return Err(DirectoryError::WrongOwner { place, directory, owner, user });
     }
     let mode = found.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(DirectoryError::WrongMode { directory, mode });
+        return Err(DirectoryError::WrongMode { place, directory, mode });
     }
     Ok(())
 }
 
+/// The same, with everything it lies in.
+pub(crate) fn make_private_with_parents(
+    place: Place,
+    directory: &Path,
+) -> Result<(), DirectoryError> {
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent).map_err(|error| DirectoryError::of(place, parent, error))?;
+    }
+    make_private(place, directory)
+}
+
 /// Opens a file, making it if need be, and locks it.
-fn lock(file: &Path, how: FlockOperation) -> io::Result<File> {
+pub(super) fn lock(file: &Path, how: FlockOperation) -> io::Result<File> {
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)?;
     rustix::fs::flock(&file, how)?;
@@ -212,6 +292,25 @@ fn remove_leftovers(root: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A name in the system's directory for such, free now and after the test.
+#[cfg(test)]
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+#[cfg(test)]
+impl Scratch {
+    pub(crate) fn new(test: &str) -> Self {
+        let name = format!("hurricane-test-{}-{test}", std::process::id());
+        Self(env::temp_dir().join(name))
+    }
+}
+
+#[cfg(test)]
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0).or_else(|_| fs::remove_file(&self.0));
+    }
 }
 
 #[cfg(test)]
@@ -266,21 +365,5 @@ mod tests {
         let error =
             OwnDirectory::make_in(Path::new("/proc/hurricane")).expect_err("no files there");
         assert!(matches!(error, DirectoryError::Unwritable { .. }), "{error}");
-    }
-
-    /// A name in the system's directory for such, free now and after the test.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(test: &str) -> Self {
-            let name = format!("hurricane-test-{}-{test}", std::process::id());
-            Self(env::temp_dir().join(name))
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0).or_else(|_| fs::remove_file(&self.0));
-        }
     }
 }
