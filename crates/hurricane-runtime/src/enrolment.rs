@@ -2,9 +2,9 @@
 //! sides have shown their keys.
 //!
 //! The scheduler's key is pinned from the ticket before the joining side says anything. Then each
-//! side greets, the joining side sends one message of fixed length, and gets one answer. The message proves
-//! knowledge of the secret for this connection, this key and these roles alone: nobody between can
-//! use it, and the secret itself is never sent.
+//! side greets, the joining side sends one message of fixed length, and gets one answer. The
+//! message proves knowledge of the secret for this connection, this key and these roles alone:
+//! nobody between can use it, and the secret itself is never sent.
 
 mod invitations;
 mod message;

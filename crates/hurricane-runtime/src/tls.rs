@@ -1,9 +1,9 @@
 //! TLS 1.3 between machines that know each other by their Ed25519 keys, sent as raw public keys
 //! (RFC 7250): no certificates, nothing that expires, nothing to turn off.
 //!
-//! There are two ways in. The main one is for keys that are [`AuthorizedKeys`]; the other, for
-//! enrolment, takes any key, and leads to a [`Joiner`](crate::enrolment::Joiner), which can do one thing. Both sides show
-//! their keys; the dialing side pins the scheduler's, and shows its own only after that has held.
+//! There are two ways in. The main one is for [`AuthorizedKeys`]; the other, for enrolment, takes
+//! any key, and leads to a [`Joiner`](crate::enrolment::Joiner), which can do one thing. Both sides
+//! show their keys; the dialing side pins the scheduler's, and shows its own only after that held.
 
 mod accept;
 mod bounded;
@@ -20,14 +20,13 @@ use std::sync::Arc;
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig};
 
 use crate::identity::KeyPair;
-use verify::{AnyKey, OnlyAuthorized, Pinned};
+use verify::{Admitted, Admitting, Pinned};
 
 /// What a connection is for. It is said in TLS itself (ALPN), before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,28 +68,21 @@ pub fn dialing(own: &KeyPair, scheduler: Pin, purpose: Purpose) -> Arc<ClientCon
 
 /// How to answer members.
 fn answering_members(own: &KeyPair, authorized: AuthorizedKeys) -> Arc<ServerConfig> {
-    let provider = provider();
-    let verifier = OnlyAuthorized::new(authorized, &provider);
-    answering(own, Purpose::Main, provider, Arc::new(verifier))
+    answering(own, Purpose::Main, Admitted::Authorized(authorized))
 }
 
 /// How to answer those who hold a ticket.
 fn answering_joiners(own: &KeyPair) -> Arc<ServerConfig> {
-    let provider = provider();
-    let verifier = AnyKey::new(&provider);
-    answering(own, Purpose::Enrolment, provider, Arc::new(verifier))
+    answering(own, Purpose::Enrolment, Admitted::Anybody)
 }
 
-fn answering(
-    own: &KeyPair,
-    purpose: Purpose,
-    provider: Arc<CryptoProvider>,
-    verifier: Arc<dyn ClientCertVerifier>,
-) -> Arc<ServerConfig> {
+fn answering(own: &KeyPair, purpose: Purpose, admitted: Admitted) -> Arc<ServerConfig> {
+    let provider = provider();
+    let verifier = Admitting::new(admitted, &provider);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(shown(own))));
     config.alpn_protocols = vec![purpose.protocol().to_vec()];
     // A ticket of resumption would let a revoked key back in, and early data can be replayed.

@@ -80,12 +80,10 @@ impl Authorized {
                 let (roles, name) = (known.roles.with(roles), known.name.clone());
                 Entry { key, roles, name, date, ticket }
             }
+            None if self.entries().count() >= MAX_ENTRIES => return Err(IdentityError::TooMany),
             None => Entry { key, roles, name: self.free_name(&wanted_name), date, ticket },
         };
         self.lines.retain(|line| line.entry().is_none_or(|other| other.key != key));
-        if self.entries().count() >= MAX_ENTRIES {
-            return Err(IdentityError::TooMany);
-        }
         self.lines.push(Line::Entry(entry.clone()));
         self.write(&changing)?;
         Ok(entry)

@@ -18,7 +18,7 @@ use super::{
 use crate::enrolment::Joiner;
 use crate::identity::{KeyPair, PublicKey};
 
-/// How long a stranger may take, from its first byte to having shown its key, and to having enrolled.
+/// How long a stranger may take to show its key, and to enrol.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A stream whose other side has shown its key.

@@ -1,6 +1,6 @@
-//! Whose keys hold: the three answers to "may this one come in?".
+//! Whose keys hold, for the side that dials and for the side that answers.
 //!
-//! All check the signature of the handshake in the same way; they differ in the keys they take.
+//! Both check the signature of the handshake in the same way; they differ in the keys they take.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -125,20 +125,38 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// Takes the keys that are authorized at this moment.
+/// Whom a scheduler answers, once the handshake's signature has shown that they have their key.
 #[derive(Debug)]
-pub(super) struct OnlyAuthorized {
-    authorized: AuthorizedKeys,
-    signatures: Signatures,
+pub(super) enum Admitted {
+    /// Those whose key is authorized at this moment.
+    Authorized(AuthorizedKeys),
+    /// Everybody who has an Ed25519 key.
+    Anybody,
 }
 
-impl OnlyAuthorized {
-    pub(super) fn new(authorized: AuthorizedKeys, provider: &CryptoProvider) -> Self {
-        Self { authorized, signatures: Signatures::of(provider) }
+impl Admitted {
+    fn admits(&self, key: &PublicKey) -> bool {
+        match self {
+            Self::Authorized(keys) => keys.roles_of(key).is_some(),
+            Self::Anybody => true,
+        }
     }
 }
 
-impl ClientCertVerifier for OnlyAuthorized {
+/// Takes the keys of those who are admitted.
+#[derive(Debug)]
+pub(super) struct Admitting {
+    admitted: Admitted,
+    signatures: Signatures,
+}
+
+impl Admitting {
+    pub(super) fn new(admitted: Admitted, provider: &CryptoProvider) -> Self {
+        Self { admitted, signatures: Signatures::of(provider) }
+    }
+}
+
+impl ClientCertVerifier for Admitting {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -149,61 +167,9 @@ impl ClientCertVerifier for OnlyAuthorized {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let roles = self.authorized.roles_of(&key_in(end_entity)?);
-        roles.map(|_| ClientCertVerified::assertion()).ok_or_else(refused)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(too_old())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signatures.verify(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Signatures::schemes()
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
-}
-
-/// Takes any Ed25519 key, once the handshake's signature has shown that the other side has it.
-#[derive(Debug)]
-pub(super) struct AnyKey {
-    signatures: Signatures,
-}
-
-impl AnyKey {
-    pub(super) fn new(provider: &CryptoProvider) -> Self {
-        Self { signatures: Signatures::of(provider) }
-    }
-}
-
-impl ClientCertVerifier for AnyKey {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        key_in(end_entity).map(|_| ClientCertVerified::assertion())
+        let key = key_in(end_entity)?;
+        let admits = self.admitted.admits(&key);
+        if admits { Ok(ClientCertVerified::assertion()) } else { Err(refused()) }
     }
 
     fn verify_tls12_signature(
