@@ -113,6 +113,13 @@ def test_long_calls_use_all_slots(client, tmp_path):
     assert list(client.map(meet, range(64))) == [None] * 64
 
 
+@pytest.mark.parametrize("inputs", [range(200_000), iter(range(200_000))])
+def test_groups_grow_though_only_so_much_is_read_ahead(client, inputs):
+    assert sum(client.map(abs, inputs)) == sum(range(200_000))
+    # Some hundred each in the end. Ten, if each group is as small as that whose place it takes.
+    assert client.status()["tasks"]["done"] < 200_000 // 40
+
+
 def test_short_calls_share_tasks(client):
     count = 20_000
     assert len(list(client.map(abs, range(count)))) == count

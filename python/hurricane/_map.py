@@ -7,7 +7,8 @@ only known when some have been measured, so the rule is:
 - An input no longer than `_SINGLES_PER_SLOT` for each slot is not grouped at all.
 - Where the function has been measured, a group aims at `_TARGET_SECONDS` of work.
 - Until then, groups grow with what was given out before: the first ones are single items.
-- No group is larger than its share of what is left, so that all slots finish together.
+- No group is larger than its share of what is left, so that all slots finish together, or of what
+  may be read ahead.
 
 An item that ends its worker, or cannot be pickled, must not take its group along: a group that
 fails as a whole is tried again item by item.
@@ -46,6 +47,9 @@ _SINGLES_PER_SLOT = 32
 # A group is at most this part of what was given out before, and of what is left, for each slot.
 _PARTS_OF_GIVEN = 8
 _PARTS_OF_REST = 4
+
+# So many groups for each slot lie ahead, at least: one runs, the others wait.
+_CHUNKS_AHEAD_PER_SLOT = 2
 
 # How often a progress bar is looked after while nothing else happens.
 _PROGRESS_SECONDS = 0.1
@@ -135,13 +139,20 @@ class Mapping:
         """
         most = self._delivery.slots * _MAX_ITEMS_AHEAD_PER_SLOT
         read = 0
-        while self._ahead < most:
+        while (room := most - self._ahead) > 0:
             if read > 2 * consumed and self._chunks and self._chunks[0].is_done():
                 break
-            count = self._submit_next(most - self._ahead)
+            if room < self._sizes.next() and self._has_enough_chunks():
+                # Until there is room for a whole group: small ones that were consumed would be
+                # followed by as small ones for ever.
+                break
+            count = self._submit_next(room)
             if not count:
                 break
             read += count
+
+    def _has_enough_chunks(self) -> bool:
+        return len(self._chunks) >= self._delivery.slots * _CHUNKS_AHEAD_PER_SLOT
 
     def _submit_next(self, most: int) -> int:
         """Submit the next task; how many items it got."""
@@ -354,9 +365,12 @@ class _Sizes:
         return int(_TARGET_SECONDS / max(self._seconds_per_call, 1e-9))
 
     def _share_of_rest(self) -> int:
+        # One more than must lie ahead: so there is room for the next before the last is begun.
+        most = _MAX_ITEMS_AHEAD_PER_SLOT // (_CHUNKS_AHEAD_PER_SLOT + 1)
         if self._length is None:
-            return _MAX_ITEMS_AHEAD_PER_SLOT // _PARTS_OF_REST
-        return (self._length - self._given) // (self._slots * _PARTS_OF_REST)
+            return most
+        share = (self._length - self._given) // (self._slots * _PARTS_OF_REST)
+        return share if self._length <= _MAX_EAGER_ITEMS else min(share, most)
 
 
 def _not_an_end(error: BaseException) -> BaseException:
