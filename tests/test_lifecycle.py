@@ -292,7 +292,7 @@ def test_every_future_ends_however_submitting_meets_the_end(monkeypatch):
             return number
 
     monkeypatch.setattr(delivery, "_connection", Connection(delivery._connection))
-    assert client.submit(abs, -2).cancelled()
+    assert client.submit(_wait).cancelled()
 
 
 def test_what_was_cancelled_by_the_end_is_no_leak():
