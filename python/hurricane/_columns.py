@@ -90,7 +90,7 @@ def _shortest(iterables: Sequence[Iterable[Any]]) -> int | None:
     lengths = []
     for iterable in iterables:
         try:
-            lengths.append(len(iterable))  # type: ignore[arg-type]
+            lengths.append(len(iterable))  # type: ignore[arg-type]  # it may have none
         except (TypeError, OverflowError):
             return None
     return min(lengths, default=0)

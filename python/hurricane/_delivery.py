@@ -415,7 +415,7 @@ class Delivery:
             while True:
                 future = self._ended.popleft()
                 try:
-                    future._invoke_callbacks()  # type: ignore[attr-defined]
+                    future._invoke_callbacks()  # type: ignore[attr-defined]  # not in the stubs
                 except BaseException:
                     # Even `SystemExit` ends no more than the callback.
                     LOGGER.critical("Exception in a callback:", exc_info=True)

@@ -212,7 +212,7 @@ def _print_share(who: str, share: Tally, all_tokens: int) -> None:
 def _print_times(distributed_seconds: float, alone_seconds: float) -> None:
     print(f"\n{'wall time':24}{distributed_seconds:10.2f} s")
     print(f"{'the same, one process':24}{alone_seconds:10.2f} s")
-    print(f"{'speed-up':24}{alone_seconds / distributed_seconds:10.2f} ×")  # noqa: RUF001
+    print(f"{'speed-up':24}{alone_seconds / distributed_seconds:10.2f} ×")  # noqa: RUF001 - times
 
 
 def _print_names(tally: Tally) -> None:

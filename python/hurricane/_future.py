@@ -93,7 +93,7 @@ class Future(StandardFuture[T], Generic[T]):
                 return True
             self._end_under_condition(Cancelled(None))
         self._delivery.cancel(self)
-        self._invoke_callbacks()  # type: ignore[attr-defined]
+        self._invoke_callbacks()  # type: ignore[attr-defined]  # not in the stubs
         return True
 
     def cancelled(self) -> bool:
@@ -208,7 +208,7 @@ class Future(StandardFuture[T], Generic[T]):
     # What the standard library keeps in attributes, and its `wait` and `as_completed` reach for.
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # made late
         condition = self._made_condition
         if condition is None:
             with _making:
@@ -218,7 +218,7 @@ class Future(StandardFuture[T], Generic[T]):
         return condition
 
     @property
-    def _waiters(self) -> "list[Any]":  # type: ignore[override]
+    def _waiters(self) -> "list[Any]":  # type: ignore[override]  # made late
         waiters = self._made_waiters
         if waiters is None:
             waiters = self._made_waiters = self._delivery.waiters()

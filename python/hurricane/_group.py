@@ -41,7 +41,7 @@ class Group:
                 values.extend(calls)
                 if len(values) < count:
                     # The loop in `extend` takes it for the end.
-                    raise StopIteration  # noqa: TRY301
+                    raise StopIteration  # noqa: TRY301 - described below, as any other
             except BaseException as error:
                 failures[len(values)] = self._describe(error)
                 values.append(None)

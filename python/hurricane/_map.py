@@ -178,7 +178,7 @@ class Results(chain[T]):
     def of(cls, mapping: Mapping, deadline: float | None, progress: Progress | None) -> Self:
         """Give the results of a mapping that has begun."""
         chunks = _ResultsByChunk(mapping, deadline, progress)
-        results: Self = cls.from_iterable(chunks)  # type: ignore[assignment]
+        results: Self = cls.from_iterable(chunks)  # type: ignore[assignment]  # it is of `cls`
         results._chunks = chunks
         return results
 

@@ -175,7 +175,7 @@ class CollectsGarbage:
 
     def tearDown(self) -> None:
         gc.collect()
-        super().tearDown()  # type: ignore[misc]
+        super().tearDown()  # type: ignore[misc]  # CPython's mixins are untyped
 
 
 class ScriptsOnHurricane(OnHurricane):
@@ -193,7 +193,7 @@ class CrashesOnHurricane(OnHurricane):
 
     def _check_crash(self, error: type[BaseException], *arguments: Any, **options: Any) -> None:
         error = FAILS_BY_ITSELF.get(self._testMethodName, error)
-        super()._check_crash(error, *arguments, **options)  # type: ignore[misc]
+        super()._check_crash(error, *arguments, **options)  # type: ignore[misc]  # as above
 
 
 class TracebacksOnHurricane(OnHurricane):
