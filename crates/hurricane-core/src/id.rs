@@ -71,6 +71,11 @@ id! {
     ConnectionId(u64)
 }
 
+impl NodeId {
+    /// Not a node: what names the scheduler's own store as the holder of an object.
+    pub const SCHEDULER: Self = Self(0);
+}
+
 /// An object anywhere in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectId {

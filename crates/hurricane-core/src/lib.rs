@@ -11,8 +11,10 @@
 
 pub mod frame;
 pub mod id;
+pub mod member;
 pub mod message;
 pub mod node;
+pub mod parts;
 pub mod resources;
 pub mod scheduler;
 pub mod session;

@@ -219,6 +219,8 @@ impl Scheduler {
         let nodes = self.nodes.iter().map(|(_, node)| NodeSnapshot {
             id: node.id,
             name: node.name.clone(),
+            address: Box::default(),
+            is_leaving: false,
             resources: node.resources.clone(),
             used: node.used.clone(),
             running: node.tasks.len() as u64 - node.backlog_length,
@@ -231,7 +233,7 @@ impl Scheduler {
             tasks: client.counts,
             held: client.numbers.len() as u64,
         });
-        Snapshot { nodes: nodes.collect(), clients: clients.collect(), tasks: self.counts }
+        Snapshot { nodes: nodes.collect(), clients: clients.collect(), tasks: self.counts, cluster: None }
     }
 
     /// Whether a task of a client has room on a node now.

@@ -7,7 +7,7 @@
 //! | bytes | hold |
 //! |---|---|
 //! | 0–8 | `hurricane` |
-//! | 9 | the side: 0 a scheduler, 1 a node, 2 a client |
+//! | 9 | the side: 0 a scheduler, 1 a node, 2 a client, 3 an operator, 4 a node that fetches |
 //! | 10–11 | the version of the protocol |
 //! | 12–17 | the version of hurricane: major, minor, patch |
 //! | 18 | the minor version of Python 3; 0 where there is none |
@@ -40,11 +40,17 @@ pub enum Side {
     Node = 1,
     /// A client.
     Client = 2,
+    /// Somebody with one question.
+    Operator = 3,
+    /// A node, at another node's door.
+    Fetcher = 4,
 }
 
 impl Side {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Scheduler, Self::Node, Self::Client].into_iter().find(|side| *side as u8 == byte)
+        let mut sides =
+            [Self::Scheduler, Self::Node, Self::Client, Self::Operator, Self::Fetcher].into_iter();
+        sides.find(|side| *side as u8 == byte)
     }
 }
 
@@ -54,6 +60,8 @@ impl fmt::Display for Side {
             Self::Scheduler => "scheduler",
             Self::Node => "node",
             Self::Client => "client",
+            Self::Operator => "operator",
+            Self::Fetcher => "fetching node",
         })
     }
 }

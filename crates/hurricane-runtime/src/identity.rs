@@ -5,6 +5,7 @@
 
 mod authorized;
 mod key;
+mod membership;
 mod name;
 mod roles;
 mod state;
@@ -12,6 +13,7 @@ pub(crate) mod text;
 
 pub use authorized::{Authorized, Entry, Grant, MAX_ENTRIES};
 pub use key::{Fingerprint, KeyPair, PublicKey};
+pub use membership::Membership;
 pub use name::{InvalidName, Name};
 pub use roles::{Role, Roles};
 pub use state::{ClusterState, State};

@@ -11,17 +11,25 @@
 
 pub mod cli;
 pub mod client;
+pub mod dialing;
+pub mod discovery;
 pub mod enrolment;
+mod framed;
 pub mod greeting;
 pub mod identity;
 mod inbox;
 mod link;
 pub mod local;
+pub mod node;
+pub mod operator;
 mod platform;
+pub mod remote;
+pub mod scheduler;
 mod store;
 pub mod strangers;
 pub mod ticket;
 pub mod tls;
+mod uplink;
 mod worker;
 pub mod worker_link;
 

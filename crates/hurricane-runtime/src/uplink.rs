@@ -1,0 +1,272 @@
+//! A node's or client's session with its scheduler, carried out: dials, resumes, and carries messages
+//! both ways. What they say is its user's.
+//!
+//! To be used in a tokio `LocalSet`, in one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hurricane_core::id::{BootId, ConnectionId};
+use hurricane_core::parts;
+use hurricane_core::session::{self, Action, EndReason, Session};
+use hurricane_core::time::{Time, micros};
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::dialing::{DialError, Dialer, Reached};
+use crate::framed::{Framed, Incoming};
+
+/// The largest message that a member takes from its scheduler: the arguments of a task, or an inline
+/// value.
+const MAX_MESSAGE_BYTES: usize = 4 << 30;
+
+/// So many unacknowledged messages leave room for what is not urgent: pieces of objects.
+const MAX_UNACKNOWLEDGED_FOR_MORE: usize = 32;
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event<M> {
+    /// The session has begun: messages may be sent.
+    Began,
+    /// The scheduler says something.
+    Message(M),
+    /// A connection is there, or is there again.
+    Reached(Reached),
+    /// The scheduler could not be reached; it is tried again.
+    NotReached(DialError),
+    /// It is over. The last.
+    Ended(EndReason),
+}
+
+/// The session's end on this side. Dropped, everything of it is dropped.
+pub(crate) struct Uplink<M> {
+    shared: Rc<Shared<M>>,
+    ticking: AbortHandle,
+}
+
+struct Shared<M> {
+    state: RefCell<State>,
+    dialer: Rc<Dialer>,
+    began: Instant,
+    changed: Notify,
+    /// What happened and was not told yet, in its order.
+    untold: RefCell<VecDeque<Event<M>>>,
+    is_telling: Cell<bool>,
+    tell: Box<dyn Fn(Event<M>)>,
+}
+
+struct State {
+    session: Session,
+    connections: BTreeMap<ConnectionId, Line>,
+    joiner: parts::Joiner,
+    /// What waits until the session takes more, in its order.
+    waiting: VecDeque<Bytes>,
+    /// What may wait until everything else was sent.
+    later: VecDeque<Bytes>,
+    actions: Vec<Action>,
+}
+
+enum Line {
+    Dialing(AbortHandle),
+    Open(Framed),
+}
+
+impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
+    /// Begins to look for the scheduler. `tell` hears what happens, one thing after the other; it may
+    /// call any method here.
+    pub(crate) fn start(dialer: Rc<Dialer>, boot: BootId, tell: Box<dyn Fn(Event<M>)>) -> Self {
+        let shared = Rc::new(Shared {
+            state: RefCell::new(State {
+                session: Session::dial(boot),
+                connections: BTreeMap::new(),
+                joiner: parts::Joiner::new(MAX_MESSAGE_BYTES),
+                waiting: VecDeque::new(),
+                later: VecDeque::new(),
+                actions: Vec::new(),
+            }),
+            dialer,
+            began: Instant::now(),
+            changed: Notify::new(),
+            untold: RefCell::default(),
+            is_telling: Cell::new(false),
+            tell,
+        });
+        let ticking = tokio::task::spawn_local(Rc::clone(&shared).tick()).abort_handle();
+        Self { shared, ticking }
+    }
+
+    /// Sends a message, in the order of the calls.
+    pub(crate) fn send(&self, message: &impl Serialize) {
+        self.shared.state.borrow_mut().waiting.extend(parts::cut(message));
+        self.shared.pump();
+    }
+
+    /// Sends a message of one part when nothing else is to be sent.
+    pub(crate) fn send_later(&self, message: &impl Serialize) {
+        self.shared.state.borrow_mut().later.extend(parts::cut(message));
+        self.shared.pump();
+    }
+
+    /// How many parts of messages wait until the session takes more.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.state.borrow().waiting.len()
+    }
+
+    /// Ends the session, and says so to the scheduler. What was sent before is on its way.
+    pub(crate) fn end(&self, reason: EndReason) {
+        self.shared.handle(session::Event::End(reason));
+    }
+
+    /// Whether all that was sent has arrived.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        let state = self.shared.state.borrow();
+        state.waiting.is_empty() && state.later.is_empty() && state.session.unacknowledged() == 0
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.shared.state.borrow().session.is_over()
+    }
+}
+
+impl<M> Drop for Uplink<M> {
+    fn drop(&mut self) {
+        self.ticking.abort();
+        // What was sent is still written; what comes is told to nobody.
+        self.shared.state.borrow_mut().connections.clear();
+    }
+}
+
+impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
+    fn now(&self) -> Time {
+        Time(micros(self.began.elapsed()))
+    }
+
+    async fn tick(self: Rc<Self>) {
+        loop {
+            let deadline = self.state.borrow().session.deadline();
+            let Some(deadline) = deadline else { return };
+            let due = self.began + deadline.since(Time::default());
+            let is_due = tokio::time::timeout_at(due.into(), self.changed.notified()).await;
+            if is_due.is_err() {
+                self.handle(session::Event::Tick);
+            }
+        }
+    }
+
+    /// Gives the session what waits, as far as it takes it.
+    fn pump(self: &Rc<Self>) {
+        loop {
+            let mut state = self.state.borrow_mut();
+            let State { session, waiting, later, .. } = &mut *state;
+            let has_room = session.unacknowledged() < MAX_UNACKNOWLEDGED_FOR_MORE;
+            let next = if session.is_over() || session.is_full() {
+                None
+            } else {
+                waiting.pop_front().or_else(|| later.pop_front_if(|_| has_room))
+            };
+            drop(state);
+            let Some(part) = next else { return };
+            self.apply(session::Event::Send(part));
+        }
+    }
+
+    fn handle(self: &Rc<Self>, event: session::Event) {
+        self.apply(event);
+        self.pump();
+    }
+
+    fn apply(self: &Rc<Self>, event: session::Event) {
+        let mut state = self.state.borrow_mut();
+        let mut actions = std::mem::take(&mut state.actions);
+        state.session.handle(self.now(), event, &mut actions);
+        for action in actions.drain(..) {
+            self.carry_out(&mut state, action);
+        }
+        state.actions = actions;
+        drop(state);
+        self.changed.notify_one();
+        self.tell_all();
+    }
+
+    fn carry_out(self: &Rc<Self>, state: &mut State, action: Action) {
+        match action {
+            Action::Dial { connection } => {
+                let dialing = tokio::task::spawn_local(Rc::clone(self).dial(connection));
+                state.connections.insert(connection, Line::Dialing(dialing.abort_handle()));
+            }
+            Action::Transmit { connection, frame } => {
+                if let Some(Line::Open(framed)) = state.connections.get(&connection) {
+                    framed.send(&frame);
+                }
+            }
+            Action::Close { connection, .. } => {
+                if let Some(Line::Dialing(dialing)) = state.connections.remove(&connection) {
+                    dialing.abort();
+                }
+            }
+            Action::Began => self.untold.borrow_mut().push_back(Event::Began),
+            Action::Deliver(part) => self.deliver(state, &part),
+            Action::Ended(reason) => self.untold.borrow_mut().push_back(Event::Ended(reason)),
+        }
+    }
+
+    fn deliver(self: &Rc<Self>, state: &mut State, part: &[u8]) {
+        match state.joiner.take(part) {
+            Ok(Some(message)) => self.untold.borrow_mut().push_back(Event::Message(message)),
+            Ok(None) => {}
+            Err(error) => {
+                let reason = EndReason::Refused(error.to_string().into());
+                let shared = Rc::clone(self);
+                // Not here: the session's actions are being carried out.
+                tokio::task::spawn_local(async move { shared.handle(session::Event::End(reason)) });
+            }
+        }
+    }
+
+    async fn dial(self: Rc<Self>, connection: ConnectionId) {
+        match self.dialer.dial().await {
+            Ok(dialed) => {
+                let shared = Rc::clone(&self);
+                let hear = move |incoming| shared.on_incoming(connection, incoming);
+                let framed = Framed::carry(dialed.stream, hear);
+                self.state.borrow_mut().connections.insert(connection, Line::Open(framed));
+                self.untold.borrow_mut().push_back(Event::Reached(dialed.reached));
+                self.handle(session::Event::Opened { connection });
+            }
+            Err(error) => {
+                self.state.borrow_mut().connections.remove(&connection);
+                self.untold.borrow_mut().push_back(Event::NotReached(error));
+                self.handle(session::Event::Closed { connection });
+            }
+        }
+    }
+
+    fn on_incoming(self: &Rc<Self>, connection: ConnectionId, incoming: Incoming) {
+        self.handle(match incoming {
+            Incoming::Frame(frame) => session::Event::Received { connection, frame },
+            Incoming::Heard => session::Event::Heard { connection },
+            Incoming::Closed => {
+                self.state.borrow_mut().connections.remove(&connection);
+                session::Event::Closed { connection }
+            }
+        });
+    }
+
+    /// Tells what happened, unless it is being told already: then it comes in its turn.
+    fn tell_all(&self) {
+        if self.is_telling.replace(true) {
+            return;
+        }
+        loop {
+            let next = self.untold.borrow_mut().pop_front();
+            let Some(event) = next else { break };
+            (self.tell)(event);
+        }
+        self.is_telling.set(false);
+    }
+}
