@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hurricane_core::resources::Resources;
+use hurricane_core::session::EndReason;
 use hurricane_core::snapshot::Snapshot;
 
 use crate::identity::{Name, Roles, State};
@@ -24,14 +26,68 @@ pub struct ServerConfig {
     pub python_minor: Option<u8>,
 }
 
+/// What happens to a cluster, for people to be told. Addresses are as in a snapshot: `address:port`,
+/// or empty on this host.
+#[derive(Debug)]
+pub enum Report {
+    /// A machine's key is let in from now on.
+    Enrolled {
+        /// What it is called.
+        name: Name,
+        /// What it may do.
+        roles: Roles,
+        /// Where it is.
+        address: Box<str>,
+    },
+    /// A node is there.
+    Joined {
+        /// What people call it.
+        name: Box<str>,
+        /// Where it is.
+        address: Box<str>,
+        /// What it has.
+        resources: Resources,
+    },
+    /// A node said that it leaves, and is gone.
+    Left {
+        /// What people call it.
+        name: Box<str>,
+    },
+    /// A node is gone without having said so.
+    Lost {
+        /// What people call it.
+        name: Box<str>,
+        /// Why.
+        reason: EndReason,
+    },
+    /// Somebody was not let in: whoever dials can cause this, at most a few times a second.
+    Refused {
+        /// Where they are.
+        address: Box<str>,
+        /// A sentence.
+        reason: Box<str>,
+    },
+    /// A key was taken out of the list of those that are let in.
+    Revoked {
+        /// What it was called.
+        name: Name,
+    },
+    /// Tasks are ready, and nothing here can run them: what they wait for, a sentence.
+    Stalled(Box<str>),
+}
+
 /// A running scheduler. Dropped, it stops.
 #[derive(Debug)]
 pub struct Server {}
 
 impl Server {
-    /// Starts it; it listens and is announced when this returns.
-    pub fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        let _ = config;
+    /// Starts it; it listens and is announced when this returns. `report` hears what happens, in the
+    /// scheduler's thread: it must not wait.
+    pub fn start(
+        config: ServerConfig,
+        report: Box<dyn Fn(Report) + Send>,
+    ) -> Result<Self, ServerError> {
+        let _ = (config, report);
         todo!()
     }
 
