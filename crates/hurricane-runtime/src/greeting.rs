@@ -1,8 +1,8 @@
 //! The first thing that each side says on a connection: which protocol and which versions it has.
 //!
 //! Its layout never changes, in no version, so that any two versions can tell each other in a
-//! sentence why they do not fit. The scheduler speaks first; the other side answers even if it is
-//! about to leave, so that both know.
+//! sentence why they do not fit. Whoever was dialed speaks first; the other side answers even if it
+//! is about to leave, so that both know.
 //!
 //! | bytes | hold |
 //! |---|---|
@@ -16,10 +16,14 @@
 //! Numbers are big-endian.
 
 use std::fmt;
+use std::future::Future;
+use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::framed::BoxedStream;
 use crate::tls::{HANDSHAKE_TIMEOUT, HandshakeError, Secured, refusal};
 
 /// Grows with every change to what follows the greeting.
@@ -47,6 +51,21 @@ pub enum Side {
 }
 
 impl Side {
+    /// Whether the two have anything to say to each other.
+    fn may_meet(self, other: Self) -> bool {
+        match self {
+            Self::Scheduler => !matches!(other, Self::Scheduler | Self::Fetcher),
+            Self::Node => matches!(other, Self::Scheduler | Self::Fetcher),
+            Self::Client | Self::Operator => other == Self::Scheduler,
+            Self::Fetcher => other == Self::Node,
+        }
+    }
+
+    /// Whether it reads or writes pickles, or answers for those that do.
+    fn has_python(self) -> bool {
+        matches!(self, Self::Scheduler | Self::Node | Self::Client)
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         let mut sides =
             [Self::Scheduler, Self::Node, Self::Client, Self::Operator, Self::Fetcher].into_iter();
@@ -142,14 +161,16 @@ impl Greeting {
     /// Whether this side and another can work together.
     pub fn check(&self, other: &Self) -> Result<(), GreetingError> {
         let (own, other) = (*self, *other);
-        if (own.side == Side::Scheduler) == (other.side == Side::Scheduler) {
+        if !own.side.may_meet(other.side) {
             return Err(GreetingError::WrongSide { own: own.side, other: other.side });
         }
         if own.protocol != other.protocol {
             return Err(GreetingError::Protocol { own, other });
         }
         match (own.python_minor, other.python_minor) {
-            (Some(mine), Some(theirs)) if mine != theirs => {
+            (Some(mine), Some(theirs))
+                if mine != theirs && own.side.has_python() && other.side.has_python() =>
+            {
                 Err(GreetingError::Python { own: mine, side: other.side, other: theirs })
             }
             _ => Ok(()),
@@ -158,7 +179,7 @@ impl Greeting {
 }
 
 /// Why two sides cannot work together.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum GreetingError {
     /// Protocols differ.
     #[error(
@@ -181,7 +202,7 @@ pub enum GreetingError {
         /// There.
         other: u8,
     },
-    /// Neither or both are schedulers.
+    /// They have nothing to say to each other, as two schedulers.
     #[error("this is a {own}, and the other side is a {other}")]
     WrongSide {
         /// Here.
@@ -209,60 +230,77 @@ impl GreetingError {
     }
 }
 
+/// A connection on which two sides can greet.
+pub trait Greetable: AsyncRead + AsyncWrite + Unpin {
+    /// What an error means that came in the place of a greeting.
+    fn refusal(&self, error: io::Error) -> HandshakeError;
+}
+
+/// In TLS 1.3 the one that was dialed judges the other's key after that one's handshake has ended.
+impl<S: AsyncRead + AsyncWrite + Unpin> Greetable for Secured<S> {
+    fn refusal(&self, error: io::Error) -> HandshakeError {
+        refusal(self, error)
+    }
+}
+
+impl Greetable for UnixStream {
+    fn refusal(&self, error: io::Error) -> HandshakeError {
+        HandshakeError::of_cut(error)
+    }
+}
+
+impl Greetable for BoxedStream {
+    fn refusal(&self, error: io::Error) -> HandshakeError {
+        HandshakeError::of_cut(error)
+    }
+}
+
 /// Greets whoever dialed, and returns how they greeted. Says first who is here, since in TLS 1.3
 /// only what a scheduler says tells its peer that it was let in.
-pub async fn greet_dialer<S>(
-    stream: &mut Secured<S>,
+pub async fn greet_dialer(
+    stream: &mut impl Greetable,
     own: &Greeting,
-) -> Result<Greeting, GreetingError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let exchange = async {
+) -> Result<Greeting, GreetingError> {
+    let other = in_time(async {
         say(stream, own).await?;
         hear(stream).await
-    };
-    let other =
-        timeout(HANDSHAKE_TIMEOUT, exchange).await.map_err(|_| HandshakeError::TimedOut)??;
+    });
+    let other = other.await?;
     own.check(&other).map(|()| other)
 }
 
-/// Hears whom one has dialed, answers, and returns how they greeted.
-pub async fn greet_scheduler<S>(
-    stream: &mut Secured<S>,
+/// Hears whom one has dialed, a scheduler or a node, answers, and returns how they greeted.
+pub async fn greet_scheduler(
+    stream: &mut impl Greetable,
     own: &Greeting,
-) -> Result<Greeting, GreetingError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let exchange = async {
+) -> Result<Greeting, GreetingError> {
+    let other = in_time(async {
         let other = hear(stream).await?;
         // Whether it fits or not: the other side has somebody to tell as well.
         say(stream, own).await?;
-        Ok::<_, GreetingError>(other)
-    };
-    let other =
-        timeout(HANDSHAKE_TIMEOUT, exchange).await.map_err(|_| HandshakeError::TimedOut)??;
+        Ok(other)
+    });
+    let other = other.await?;
     own.check(&other).map(|()| other)
 }
 
-async fn say<S>(stream: &mut Secured<S>, own: &Greeting) -> Result<(), GreetingError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn in_time(
+    exchange: impl Future<Output = Result<Greeting, GreetingError>>,
+) -> Result<Greeting, GreetingError> {
+    timeout(HANDSHAKE_TIMEOUT, exchange).await.map_err(|_| HandshakeError::TimedOut)?
+}
+
+async fn say(stream: &mut impl Greetable, own: &Greeting) -> Result<(), GreetingError> {
     let said = async {
         stream.write_all(&own.encode()).await?;
         stream.flush().await
     };
-    Ok(said.await.map_err(|error| refusal(stream, error))?)
+    Ok(said.await.map_err(|error| stream.refusal(error))?)
 }
 
-async fn hear<S>(stream: &mut Secured<S>) -> Result<Greeting, GreetingError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn hear(stream: &mut impl Greetable) -> Result<Greeting, GreetingError> {
     let mut bytes = [0; GREETING_BYTES];
-    stream.read_exact(&mut bytes).await.map_err(|error| refusal(stream, error))?;
+    stream.read_exact(&mut bytes).await.map_err(|error| stream.refusal(error))?;
     Greeting::decode(&bytes).ok_or(GreetingError::NotAGreeting)
 }
 
@@ -345,5 +383,43 @@ mod tests {
         let error = error.expect_err("both are");
         assert_eq!(error.to_string(), "this is a scheduler, and the other side is a scheduler");
         assert!(greeting(Side::Node).check(&greeting(Side::Client)).is_err());
+    }
+
+    #[test]
+    fn who_fetches_goes_to_nodes_alone() {
+        let (node, fetcher) = (greeting(Side::Node), greeting(Side::Fetcher));
+        assert!(node.check(&fetcher).is_ok() && fetcher.check(&node).is_ok());
+        assert!(fetcher.check(&greeting(Side::Scheduler)).is_err());
+        assert!(greeting(Side::Scheduler).check(&fetcher).is_err());
+    }
+
+    #[test]
+    fn who_reads_no_pickles_may_have_any_python() {
+        let other = |side| Greeting { python_minor: Some(12), ..greeting(side) };
+        assert!(greeting(Side::Scheduler).check(&other(Side::Operator)).is_ok());
+        assert!(greeting(Side::Node).check(&other(Side::Fetcher)).is_ok());
+        assert!(greeting(Side::Scheduler).check(&other(Side::Node)).is_err());
+    }
+
+    #[tokio::test]
+    async fn two_sides_greet_over_any_stream() {
+        let (mut dialed, mut answering) = UnixStream::pair().expect("there are descriptors");
+        let (node, scheduler) = (greeting(Side::Node), greeting(Side::Scheduler));
+        let (there, here) = tokio::join!(
+            greet_scheduler(&mut dialed, &node),
+            greet_dialer(&mut answering, &scheduler),
+        );
+        assert_eq!(there.expect("they fit"), scheduler);
+        assert_eq!(here.expect("they fit"), node);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_before_greeting_was_cut() {
+        let (dialed, answering) = UnixStream::pair().expect("there are descriptors");
+        drop(answering);
+        let mut dialed: BoxedStream = Box::new(dialed);
+        let error = greet_scheduler(&mut dialed, &greeting(Side::Node)).await;
+        let error = error.expect_err("nobody is there");
+        assert_eq!(error.to_string(), "the connection was cut");
     }
 }

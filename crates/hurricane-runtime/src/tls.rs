@@ -103,7 +103,7 @@ fn shown(own: &KeyPair) -> Arc<CertifiedKey> {
 }
 
 /// Why two sides did not come together.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The other side was too slow.
     #[error("the other side did not answer within {} seconds", HANDSHAKE_TIMEOUT.as_secs())]
@@ -138,7 +138,7 @@ pub enum HandshakeError {
     NotInvited,
     /// The connection ended.
     #[error("the connection was cut")]
-    Cut(#[source] io::Error),
+    Cut(#[source] Arc<io::Error>),
     /// Anything else that TLS found wrong.
     #[error("the connection could not be secured")]
     Tls(#[source] rustls::Error),
@@ -173,6 +173,11 @@ impl HandshakeError {
             Ok(error) => Self::of_tls(error),
             Err(error) => error,
         }
+    }
+
+    /// What an error means where there is no TLS.
+    pub(crate) fn of_cut(error: io::Error) -> Self {
+        Self::Cut(Arc::new(error))
     }
 
     fn of_answering(error: io::Error) -> Self {
@@ -211,7 +216,7 @@ fn cause(error: io::Error) -> Result<rustls::Error, HandshakeError> {
     if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<bounded::TooMuch>) {
         return Err(HandshakeError::TooMuch);
     }
-    error.downcast::<rustls::Error>().map_err(HandshakeError::Cut)
+    error.downcast::<rustls::Error>().map_err(HandshakeError::of_cut)
 }
 
 #[cfg(test)]
