@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::framed::BoxedStream;
+use crate::framed::Stream;
 use crate::tls::{HANDSHAKE_TIMEOUT, HandshakeError, Secured, refusal};
 
 /// Grows with every change to what follows the greeting.
@@ -249,9 +249,15 @@ impl Greetable for UnixStream {
     }
 }
 
-impl Greetable for BoxedStream {
+impl Greetable for dyn Stream + Send {
     fn refusal(&self, error: io::Error) -> HandshakeError {
         HandshakeError::of_cut(error)
+    }
+}
+
+impl<S: Greetable + ?Sized> Greetable for Box<S> {
+    fn refusal(&self, error: io::Error) -> HandshakeError {
+        (**self).refusal(error)
     }
 }
 
@@ -309,6 +315,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::framed::BoxedStream;
 
     fn greeting(side: Side) -> Greeting {
         Greeting {

@@ -13,7 +13,7 @@ pub(crate) mod text;
 
 pub use authorized::{Authorized, Entry, Grant, MAX_ENTRIES};
 pub use key::{Fingerprint, KeyPair, PublicKey};
-pub use membership::Membership;
+pub use membership::{MAX_MEMBERSHIPS, Membership};
 pub use name::{InvalidName, Name};
 pub use roles::{Role, Roles};
 pub use state::{ClusterState, State};
@@ -37,6 +37,18 @@ pub enum IdentityError {
     NotAKey {
         /// Which.
         file: PathBuf,
+    },
+    /// A file that should say where this machine is a member says something else.
+    #[error("`{}` does not hold a membership", file.display())]
+    NotAMembership {
+        /// Which.
+        file: PathBuf,
+    },
+    /// This machine is a member of too many clusters.
+    #[error("`{}` holds more than {MAX_MEMBERSHIPS} memberships", directory.display())]
+    TooManyMemberships {
+        /// Where they are.
+        directory: PathBuf,
     },
     /// A line of the list of authorized keys cannot be read.
     #[error("line {line} of `{}` is not of the form `key roles name date ticket`", file.display())]
@@ -71,6 +83,13 @@ impl IdentityError {
             Self::NotAKey { file } => {
                 let file = file.display();
                 format!("restore `{file}`, or remove it: a new key is made, and must be enrolled")
+            }
+            Self::NotAMembership { file } => {
+                let file = file.display();
+                format!("remove `{file}`, and run `hurricane join` with a new ticket")
+            }
+            Self::TooManyMemberships { .. } => {
+                "leave some clusters with `hurricane leave`, or remove their files".into()
             }
             Self::Malformed { .. } | Self::Repeated { .. } => "correct or remove the line".into(),
             Self::TooMany => "revoke some that are not needed with `hurricane revoke`".into(),

@@ -84,6 +84,20 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+impl FromStr for Fingerprint {
+    type Err = NotAFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = TEXT.decode(text.as_bytes()).map_err(|_| NotAFingerprint)?;
+        bytes.try_into().map(Self).map_err(|_| NotAFingerprint)
+    }
+}
+
+/// A text is not a fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fingerprint is 26 letters and digits")]
+pub struct NotAFingerprint;
+
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fingerprint({self})")
@@ -160,6 +174,9 @@ mod tests {
     fn what_is_shown_holds_no_secret() {
         let key = KeyPair::generate().expect("the system is random");
         assert_eq!(format!("{key:?}"), format!("KeyPair({}, …)", key.public()));
-        assert_eq!(key.public().fingerprint().to_string().len(), 26);
+        let fingerprint = key.public().fingerprint();
+        assert_eq!(fingerprint.to_string().len(), 26);
+        assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+        assert_eq!("lock".parse::<Fingerprint>(), Err(NotAFingerprint));
     }
 }

@@ -1,6 +1,7 @@
 //! The state directory: one key for each machine, since homes are shared, and for each cluster one
 //! with its list of authorized keys.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Authorized, DirectoryError, IdentityError, KeyPair, Name, Place};
@@ -9,6 +10,10 @@ use crate::platform::private_files::{Changing, read};
 
 /// The name of a key's file.
 const KEY: &str = "key";
+
+/// The directory of what each machine has, and that in which it keeps where it is a member.
+const MACHINES: &str = "machines";
+const MEMBERSHIPS: &str = "memberships";
 
 /// Several times the size of a key.
 const MAX_KEY_BYTES: u64 = 1024;
@@ -33,9 +38,23 @@ impl State {
 
     /// The key of this machine, made at the first use.
     pub fn machine_key(&self) -> Result<KeyPair, IdentityError> {
-        let host = rustix::system::uname();
-        let host = Name::near(&host.nodename().to_string_lossy());
-        key_in(&self.directory("machines", &host)?)
+        key_in(&self.directory(MACHINES, &host())?)
+    }
+
+    /// Where this machine's memberships are, made if need be.
+    pub(super) fn memberships_directory(&self) -> Result<PathBuf, DirectoryError> {
+        let directory = self.directory(MACHINES, &host())?.join(MEMBERSHIPS);
+        make_private(Place::State, &directory)?;
+        Ok(directory)
+    }
+
+    /// The same, if it is there: who only looks makes nothing.
+    pub(super) fn memberships_directory_if_any(&self) -> Result<Option<PathBuf>, DirectoryError> {
+        let directory = self.root.join(MACHINES).join(host().as_str()).join(MEMBERSHIPS);
+        if fs::symlink_metadata(&directory).is_err() {
+            return Ok(None);
+        }
+        self.memberships_directory().map(Some)
     }
 
     /// What is kept of a cluster whose scheduler runs here, made if need be.
@@ -50,6 +69,11 @@ impl State {
         make_private(Place::State, &directory)?;
         Ok(directory)
     }
+}
+
+/// What this machine is called: homes may be shared by several.
+fn host() -> Name {
+    Name::near(&rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// What is kept of one cluster.
@@ -89,7 +113,6 @@ fn key_in(directory: &Path) -> Result<KeyPair, IdentityError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::thread;
 

@@ -181,6 +181,17 @@ impl Changing {
         self.replace_file(&file, content).map_err(|error| FileError::writing(&file, error))
     }
 
+    /// Removes a file, for good; whether it was there.
+    pub(crate) fn remove(&self, name: &str) -> Result<bool, FileError> {
+        let file = self.directory.join(name);
+        let removed = fs::remove_file(&file).and_then(|()| File::open(&self.directory)?.sync_all());
+        match removed {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(FileError::writing(&file, error)),
+        }
+    }
+
     fn replace_file(&self, file: &Path, content: &[u8]) -> io::Result<()> {
         let new = file.with_added_extension("new");
         match fs::remove_file(&new) {
