@@ -1,7 +1,6 @@
 //! The nodes of this process: each a state machine with a session of its own, all in one thread,
 //! with one object store.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +9,12 @@ use hurricane_core::session::EndReason;
 
 use crate::dialing::{Choice, DialError, Reached, Target};
 use crate::identity::State;
+
+mod caller;
+mod crew;
+
+pub use caller::Caller;
+pub use crew::WorkerSource;
 
 /// How the nodes of a process are to be.
 #[derive(Clone, Debug)]
@@ -22,10 +27,8 @@ pub struct NodesConfig {
     pub choice: Choice,
     /// What each node has.
     pub shares: Vec<Resources>,
-    /// Program and arguments that start a worker.
-    pub worker_command: Vec<OsString>,
-    /// Opaque; each worker gets it from [`crate::WorkerLink::setup`].
-    pub setup: Bytes,
+    /// What runs their tasks.
+    pub workers: WorkerSource,
     /// Whose pickles the workers read and write.
     pub python_minor: Option<u8>,
 }

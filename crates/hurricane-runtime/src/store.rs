@@ -1,44 +1,127 @@
-//! The objects that a node holds, in memory: values too large for messages. Which ones, and for how
-//! long, is decided by the node's state machine.
+//! The objects that the nodes of a process hold, in memory: values too large for messages. Which
+//! ones, and for how long, is decided by each node's state machine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use hurricane_core::id::ObjectId;
-use hurricane_core::message::Value;
+use hurricane_core::id::{NodeId, ObjectId};
+use hurricane_core::message::{NodeToWorker, Value};
 
-/// The objects of one node.
+/// The objects of all nodes of a process: what several of them hold is here once.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    objects: Mutex<HashMap<ObjectId, Bytes>>,
+    objects: Mutex<HashMap<ObjectId, Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: Bytes,
+    holders: BTreeSet<NodeId>,
 }
 
 impl Store {
-    /// Keeps an object.
-    pub(crate) fn insert(&self, object: ObjectId, bytes: Bytes) {
-        self.lock().insert(object, bytes);
+    /// Keeps an object for a holder.
+    pub(crate) fn insert(&self, holder: NodeId, object: ObjectId, bytes: Bytes) {
+        let new = || Held { bytes, holders: BTreeSet::new() };
+        self.lock().entry(object).or_insert_with(new).holders.insert(holder);
     }
 
-    /// Forgets an object.
-    pub(crate) fn remove(&self, object: ObjectId) {
-        self.lock().remove(&object);
+    /// Has one more hold an object, if it is here.
+    pub(crate) fn share(&self, holder: NodeId, object: ObjectId) -> bool {
+        let mut objects = self.lock();
+        let held = objects.get_mut(&object);
+        held.map(|held| held.holders.insert(holder)).is_some()
+    }
+
+    /// A holder needs an object no more: it is forgotten with the last one.
+    pub(crate) fn remove(&self, holder: NodeId, object: ObjectId) {
+        let mut objects = self.lock();
+        if let Some(held) = objects.get_mut(&object) {
+            held.holders.remove(&holder);
+            if held.holders.is_empty() {
+                objects.remove(&object);
+            }
+        }
+    }
+
+    /// A holder is gone.
+    pub(crate) fn remove_all_of(&self, holder: NodeId) {
+        self.lock().retain(|_, held| {
+            held.holders.remove(&holder);
+            !held.holders.is_empty()
+        });
     }
 
     /// The bytes of an object, if it is here.
     pub(crate) fn get(&self, object: ObjectId) -> Option<Bytes> {
-        self.lock().get(&object).cloned()
+        self.lock().get(&object).map(|held| held.bytes.clone())
     }
 
-    /// The bytes of a value, if they are here.
-    pub(crate) fn resolve(&self, value: Value) -> Option<Bytes> {
+    /// A message to a worker with the bytes of stored values in their place.
+    pub(crate) fn with_bytes(&self, message: NodeToWorker) -> NodeToWorker {
+        match message {
+            NodeToWorker::Run { run, definition, arguments, inputs } => {
+                let resolve = |input| {
+                    let bytes = self.resolve(input);
+                    Value::Inline(bytes.expect("a run is sent when all its inputs are here"))
+                };
+                let inputs = inputs.into_iter().map(resolve).collect();
+                NodeToWorker::Run { run, definition, arguments, inputs }
+            }
+            NodeToWorker::Object { object, value } => {
+                let value = value.and_then(|value| self.resolve(value)).map(Value::Inline);
+                NodeToWorker::Object { object, value }
+            }
+            other => other,
+        }
+    }
+
+    fn resolve(&self, value: Value) -> Option<Bytes> {
         match value {
             Value::Inline(bytes) => Some(bytes),
             Value::Stored(stored) => self.get(stored.object),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Bytes>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Held>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hurricane_core::id::ObjectNumber;
+
+    use super::*;
+
+    const MAKER: NodeId = NodeId(1);
+    const SIBLING: NodeId = NodeId(2);
+
+    fn object(number: u64) -> ObjectId {
+        ObjectId { node: MAKER, number: ObjectNumber(number) }
+    }
+
+    #[test]
+    fn a_copy_costs_nothing_and_its_end_leaves_the_original() {
+        let store = Store::default();
+        store.insert(MAKER, object(1), Bytes::from_static(b"one"));
+        assert!(store.share(SIBLING, object(1)));
+        store.remove(SIBLING, object(1));
+        assert_eq!(store.get(object(1)), Some(Bytes::from_static(b"one")));
+        store.remove(MAKER, object(1));
+        assert_eq!(store.get(object(1)), None);
+        assert!(!store.share(SIBLING, object(1)));
+    }
+
+    #[test]
+    fn a_copy_outlives_its_maker() {
+        let store = Store::default();
+        store.insert(MAKER, object(1), Bytes::from_static(b"one"));
+        store.insert(MAKER, object(2), Bytes::from_static(b"two"));
+        assert!(store.share(SIBLING, object(1)));
+        store.remove_all_of(MAKER);
+        assert_eq!(store.get(object(1)), Some(Bytes::from_static(b"one")));
+        assert_eq!(store.get(object(2)), None);
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hurricane_core::id::WorkerId;
-use hurricane_core::message::{NodeToWorker, Value};
+use hurricane_core::message::NodeToWorker;
 use hurricane_core::node::{Event, WorkerKind};
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
@@ -31,7 +31,7 @@ pub(crate) type WorkerPids = Arc<Mutex<BTreeMap<WorkerId, u32>>>;
 /// The workers of a node. It lives in the node's thread, in a tokio `LocalSet`.
 pub(crate) struct Workers {
     program: Program,
-    directory: OwnDirectory,
+    directory: Rc<OwnDirectory>,
     store: Arc<Store>,
     pids: WorkerPids,
     /// Where events go.
@@ -75,7 +75,7 @@ enum End {
 impl Workers {
     pub(crate) fn new(
         program: Program,
-        directory: OwnDirectory,
+        directory: Rc<OwnDirectory>,
         store: Arc<Store>,
         pids: WorkerPids,
         report: Box<dyn Fn(Event)>,
@@ -123,7 +123,7 @@ impl Workers {
             if matches!(message, NodeToWorker::Run { .. }) {
                 self.note_run(worker);
             }
-            worker.outgoing.borrow_mut().push(&self.with_bytes(message));
+            worker.outgoing.borrow_mut().push(&self.store.with_bytes(message));
             self.told.borrow_mut().insert(id);
         }
     }
@@ -161,25 +161,6 @@ impl Workers {
         }
         // Of a worker that was dying already, something may have got away.
         processes::kill_marked(&format!("{}-", self.program.mark()));
-    }
-
-    /// Puts the bytes of stored values in their place.
-    fn with_bytes(&self, message: NodeToWorker) -> NodeToWorker {
-        match message {
-            NodeToWorker::Run { run, definition, arguments, inputs } => {
-                let resolve = |input| {
-                    let bytes = self.store.resolve(input);
-                    Value::Inline(bytes.expect("a run is sent when all its inputs are here"))
-                };
-                let inputs = inputs.into_iter().map(resolve).collect();
-                NodeToWorker::Run { run, definition, arguments, inputs }
-            }
-            NodeToWorker::Object { object, value } => {
-                let value = value.and_then(|value| self.store.resolve(value)).map(Value::Inline);
-                NodeToWorker::Object { object, value }
-            }
-            other => other,
-        }
     }
 
     /// A worker's process and its tree are gone, and all it said was reported.

@@ -63,7 +63,7 @@ impl Service {
         let reporting = Arc::clone(&shared);
         let report = Box::new(move |event| reporting.inbox.push(Input::Node(event)));
         let (store, pids) = (Arc::clone(&shared.store), Arc::clone(&shared.pids));
-        let workers = Workers::new(program, directory, store, pids, report);
+        let workers = Workers::new(program, Rc::new(directory), store, pids, report);
         Self { shared, workers, inputs: Vec::new(), effects: Vec::new() }
     }
 
@@ -118,9 +118,9 @@ fn carry_out(workers: &Rc<Workers>, shared: &Shared, action: Action) {
         Action::ToWorker { worker, message } => workers.tell(worker, message),
         Action::KillWorker { worker, dump_stack } => workers.kill(worker, dump_stack),
         Action::Store { object, bytes } => {
-            shared.store.insert(ObjectId { node: NODE, number: object }, bytes);
+            shared.store.insert(NODE, ObjectId { node: NODE, number: object }, bytes);
         }
-        Action::Drop { object } => shared.store.remove(object),
+        Action::Drop { object } => shared.store.remove(NODE, object),
         Action::ToScheduler(_) | Action::Fetch { .. } => {
             unreachable!("the cluster carries these out itself")
         }
