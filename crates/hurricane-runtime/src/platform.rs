@@ -3,6 +3,7 @@
 pub(crate) mod descriptors;
 pub(crate) mod directories;
 pub(crate) mod fork;
+pub(crate) mod local_socket;
 pub(crate) mod machine;
 pub(crate) mod parent;
 pub(crate) mod private_files;

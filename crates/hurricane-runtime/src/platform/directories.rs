@@ -163,7 +163,7 @@ pub(crate) struct OwnDirectory {
 impl OwnDirectory {
     /// Makes one, and removes those of processes that are gone.
     pub(crate) fn make() -> Result<Self, DirectoryError> {
-        Self::make_in(&root())
+        Self::make_in(&runtime())
     }
 
     fn make_in(root: &Path) -> Result<Self, DirectoryError> {
@@ -212,8 +212,8 @@ impl Drop for OwnDirectory {
     }
 }
 
-/// The directory in which each process makes its own.
-fn root() -> PathBuf {
+/// The runtime directory, in which each process makes one of its own; not made, and not looked at.
+pub(crate) fn runtime() -> PathBuf {
     // A login that ended leaves the variable behind in what it started, without its directory.
     let of_login = || set("XDG_RUNTIME_DIR").filter(|directory| directory.is_dir());
     Place::Runtime.chosen().or_else(|| Some(of_login()?.join("hurricane"))).unwrap_or_else(|| {
