@@ -58,7 +58,7 @@ toolchain:
 # --- Everything that must hold ----------------------------------------------------------------
 
 .PHONY: test
-test: lint test-rust simulate test-python ## Run everything that CI runs
+test: lint test-rust simulate test-python test-lan ## Run everything that CI runs
 
 # The simulation is among them with a few seeds; `simulate` runs many.
 .PHONY: test-rust
@@ -73,6 +73,11 @@ simulate: | toolchain ## Run seeded clusters: SEEDS=10000 make simulate, or SEED
 .PHONY: test-python
 test-python: $(VENV)/hurricane.stamp $(VENV)/cpython-tests.stamp ## Run the Python tests
 	$(BIN)/python -m pytest
+
+# LAN='-k s4' chooses among them. What they measure is printed with the result of each.
+.PHONY: test-lan
+test-lan: $(VENV)/hurricane.stamp ## Run the tests on several hosts, made of network namespaces
+	@.ci/in-namespaces $(BIN)/python -m pytest tests/lan $(LAN)
 
 # The one wheel, and the whole suite on each Python that it is for.
 .PHONY: test-pythons
