@@ -107,6 +107,19 @@ impl Resources {
             && request.named.iter().all(|(name, amount)| self.amount_of(name) >= *amount)
     }
 
+    /// Whether a node that has this may ever be given what asks for `request`. One without
+    /// processors is there for its named resources alone: a license server, a program that takes
+    /// tasks of its own kind. What asks for next to nothing fits there, and is not meant for it.
+    pub fn serves(&self, request: &Self) -> bool {
+        let is_special = self.cpus == Amount::default()
+            && self.gpus == Amount::default()
+            && !self.named.is_empty();
+        let asks_for_it = |(name, amount): (&Box<str>, &Amount)| {
+            *amount > Amount::default() && self.amount_of(name) > Amount::default()
+        };
+        self.covers(request) && (!is_special || request.named.iter().any(asks_for_it))
+    }
+
     /// Adds `other` to this.
     pub fn add(&mut self, other: &Self) {
         self.cpus = self.cpus.plus(other.cpus);

@@ -95,7 +95,7 @@ impl Node {
             return Err(Failure::Refused("the node was not told its definition".into()));
         };
         let most = &self.config.resources;
-        if !most.covers(&definition.resources) {
+        if !most.serves(&definition.resources) {
             let asked = definition.resources.clone();
             return Err(Failure::Infeasible { asked, most: most.clone() });
         }

@@ -31,6 +31,22 @@ fn a_node_is_never_given_more_than_it_has() {
 }
 
 #[test]
+fn a_node_of_named_resources_alone_takes_only_what_asks_for_them() {
+    let mut world = World::new(&[]);
+    let named =
+        Resources { named: [("license".into(), Amount::whole(1))].into(), ..Resources::default() };
+    let nothing = Resources::default();
+    let mut define = |resources| world.define(Definition { resources, ..plain() });
+    let (modest, special) = (define(nothing), define(named.clone()));
+    world.join_node(1, named);
+    let refused = world.submit_as(modest, 1, &[]);
+    assert_eq!(refused, ["client 1: 1 failed: 0 cpus of 0 cpus, 1 license"]);
+    assert_eq!(world.submit_as(special, 2, &[]), ["node 1: run 2#1"]);
+    world.join_node(2, Resources::cpus(1));
+    assert_eq!(world.submit_as(modest, 3, &[]), ["node 2: run 3#1"]);
+}
+
+#[test]
 fn short_tasks_wait_on_the_node_and_long_ones_do_not() {
     let mut world = World::new(&[1]);
     for number in 1..=50 {
