@@ -10,8 +10,11 @@ use hurricane_core::frame::{self, Decoder};
 use hurricane_core::parts::PART_BYTES;
 use hurricane_core::session::Frame;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
+};
 use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
 /// The largest frame between members: a part of a message, and what stands around it.
@@ -50,7 +53,9 @@ pub(crate) enum Incoming {
 #[derive(Debug)]
 pub(crate) struct Framed {
     outgoing: Rc<Outgoing>,
-    reading: tokio::task::AbortHandle,
+    reading: AbortHandle,
+    /// There until it is waited for.
+    writing: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,8 +71,8 @@ impl Framed {
         let (incoming, writing) = tokio::io::split(stream);
         let outgoing = Rc::new(Outgoing::default());
         let reading = tokio::task::spawn_local(read_all(incoming, report)).abort_handle();
-        tokio::task::spawn_local(write_all(writing, Rc::clone(&outgoing)));
-        Self { outgoing, reading }
+        let writing = tokio::task::spawn_local(write_all(writing, Rc::clone(&outgoing)));
+        Self { outgoing, reading, writing: Some(writing) }
     }
 
     /// Sends a frame, with what else is sent until the connection takes more.
@@ -78,6 +83,11 @@ impl Framed {
         if was_empty {
             self.outgoing.changed.notify_one();
         }
+    }
+
+    /// Closes the connection; what is returned ends when all that was sent is on its way.
+    pub(crate) fn close(mut self) -> JoinHandle<()> {
+        self.writing.take().expect("it is taken once")
     }
 }
 

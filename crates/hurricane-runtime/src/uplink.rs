@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -15,9 +16,9 @@ use hurricane_core::session::{self, Action, EndReason, Session};
 use hurricane_core::time::{Time, micros};
 use serde::Serialize;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::dialing::{DialError, Dialer, Reached};
+use crate::dialing::{DialError, Dialed, Dialer, Reached};
 use crate::framed::{Framed, Incoming};
 
 /// The largest message that a member takes from its scheduler: the arguments of a task, or an inline
@@ -50,14 +51,22 @@ pub(crate) struct Uplink<M> {
 
 struct Shared<M> {
     state: RefCell<State>,
-    dialer: Rc<Dialer>,
+    dial: Box<dyn Fn() -> Dialing>,
     began: Instant,
     changed: Notify,
     /// What happened and was not told yet, in its order.
     untold: RefCell<VecDeque<Event<M>>>,
     is_telling: Cell<bool>,
+    /// Nobody is there to be told any more.
+    is_dropped: Cell<bool>,
     tell: Box<dyn Fn(Event<M>)>,
 }
+
+/// A connection that is being made.
+type Dialing = Pin<Box<dyn Future<Output = Result<Dialed, DialError>>>>;
+
+/// The parts of a message, made when their time has come.
+type Later = Box<dyn FnOnce() -> Vec<Bytes>>;
 
 struct State {
     session: Session,
@@ -66,8 +75,10 @@ struct State {
     /// What waits until the session takes more, in its order.
     waiting: VecDeque<Bytes>,
     /// What may wait until everything else was sent.
-    later: VecDeque<Bytes>,
+    later: VecDeque<Later>,
     actions: Vec<Action>,
+    /// Connections that are closed from here, until what was sent is on its way.
+    closing: Vec<JoinHandle<()>>,
 }
 
 enum Line {
@@ -79,6 +90,18 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
     /// Begins to look for the scheduler. `tell` hears what happens, one thing after the other; it may
     /// call any method here.
     pub(crate) fn start(dialer: Rc<Dialer>, boot: BootId, tell: Box<dyn Fn(Event<M>)>) -> Self {
+        let dial = move || -> Dialing {
+            let dialer = Rc::clone(&dialer);
+            Box::pin(async move { dialer.dial().await })
+        };
+        Self::start_with(Box::new(dial), boot, tell)
+    }
+
+    fn start_with(
+        dial: Box<dyn Fn() -> Dialing>,
+        boot: BootId,
+        tell: Box<dyn Fn(Event<M>)>,
+    ) -> Self {
         let shared = Rc::new(Shared {
             state: RefCell::new(State {
                 session: Session::dial(boot),
@@ -87,12 +110,14 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
                 waiting: VecDeque::new(),
                 later: VecDeque::new(),
                 actions: Vec::new(),
+                closing: Vec::new(),
             }),
-            dialer,
+            dial,
             began: Instant::now(),
             changed: Notify::new(),
             untold: RefCell::default(),
             is_telling: Cell::new(false),
+            is_dropped: Cell::new(false),
             tell,
         });
         let ticking = tokio::task::spawn_local(Rc::clone(&shared).tick()).abort_handle();
@@ -105,9 +130,11 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
         self.shared.pump();
     }
 
-    /// Sends a message of one part when nothing else is to be sent.
-    pub(crate) fn send_later(&self, message: &impl Serialize) {
-        self.shared.state.borrow_mut().later.extend(parts::cut(message));
+    /// Sends a message when nothing else is to be sent. Until then it takes no more memory than it
+    /// does already: a piece of an object none of its own.
+    pub(crate) fn send_later(&self, message: impl Serialize + 'static) {
+        let later = Box::new(move || parts::cut(&message));
+        self.shared.state.borrow_mut().later.push_back(later);
         self.shared.pump();
     }
 
@@ -127,6 +154,15 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
         state.waiting.is_empty() && state.later.is_empty() && state.session.unacknowledged() == 0
     }
 
+    /// Waits until what was sent over closed connections is on its way, the session's end among it.
+    pub(crate) async fn flushed(&self) {
+        let closing = std::mem::take(&mut self.shared.state.borrow_mut().closing);
+        for connection in closing {
+            // Whether it could be sent is nothing that can be helped.
+            let _ = connection.await;
+        }
+    }
+
     /// Whether it is over.
     pub(crate) fn is_over(&self) -> bool {
         self.shared.state.borrow().session.is_over()
@@ -136,8 +172,24 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
 impl<M> Drop for Uplink<M> {
     fn drop(&mut self) {
         self.ticking.abort();
+        self.shared.is_dropped.set(true);
         // What was sent is still written; what comes is told to nobody.
-        self.shared.state.borrow_mut().connections.clear();
+        for line in std::mem::take(&mut self.shared.state.borrow_mut().connections).into_values() {
+            line.close();
+        }
+    }
+}
+
+impl Line {
+    /// Ends it; if it was open, what was sent is on its way when the task ends.
+    fn close(self) -> Option<JoinHandle<()>> {
+        match self {
+            Self::Dialing(dialing) => {
+                dialing.abort();
+                None
+            }
+            Self::Open(framed) => Some(framed.close()),
+        }
     }
 }
 
@@ -163,12 +215,16 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
         loop {
             let mut state = self.state.borrow_mut();
             let State { session, waiting, later, .. } = &mut *state;
+            if session.is_over() || session.is_full() {
+                return;
+            }
             let has_room = session.unacknowledged() < MAX_UNACKNOWLEDGED_FOR_MORE;
-            let next = if session.is_over() || session.is_full() {
-                None
-            } else {
-                waiting.pop_front().or_else(|| later.pop_front_if(|_| has_room))
-            };
+            if waiting.is_empty()
+                && let Some(more) = later.pop_front_if(|_| has_room)
+            {
+                waiting.extend(more());
+            }
+            let next = waiting.pop_front();
             drop(state);
             let Some(part) = next else { return };
             self.apply(session::Event::Send(part));
@@ -205,9 +261,9 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
                 }
             }
             Action::Close { connection, .. } => {
-                if let Some(Line::Dialing(dialing)) = state.connections.remove(&connection) {
-                    dialing.abort();
-                }
+                state.closing.retain(|closing| !closing.is_finished());
+                let line = state.connections.remove(&connection);
+                state.closing.extend(line.and_then(Line::close));
             }
             Action::Began => self.untold.borrow_mut().push_back(Event::Began),
             Action::Deliver(part) => self.deliver(state, &part),
@@ -229,7 +285,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
     }
 
     async fn dial(self: Rc<Self>, connection: ConnectionId) {
-        match self.dialer.dial().await {
+        match (self.dial)().await {
             Ok(dialed) => {
                 let shared = Rc::clone(&self);
                 let hear = move |incoming| shared.on_incoming(connection, incoming);
@@ -262,7 +318,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
         if self.is_telling.replace(true) {
             return;
         }
-        loop {
+        while !self.is_dropped.get() {
             let next = self.untold.borrow_mut().pop_front();
             let Some(event) = next else { break };
             (self.tell)(event);
@@ -270,3 +326,6 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
         self.is_telling.set(false);
     }
 }
+
+#[cfg(test)]
+mod tests;
