@@ -122,6 +122,9 @@ pub enum Failure {
     SetupFailed(Bytes),
     /// The message that submitted it was not acceptable; says why.
     Refused(Box<str>),
+    /// The scheduler is gone, or is another that knows nothing of it; says what happened. A client
+    /// says this to itself: no message carries it.
+    SchedulerLost(Box<str>),
 }
 
 /// What is known of the end of a worker that died.

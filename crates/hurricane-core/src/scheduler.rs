@@ -5,6 +5,8 @@ mod check;
 mod client;
 mod definition;
 mod ending;
+mod inputs;
+mod leaving;
 mod membership;
 mod node;
 mod numbers;
@@ -19,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::id::{ClientId, NodeId, Number, TaskId};
+use crate::id::{ClientId, NodeId, Number, ObjectId, ObjectNumber, TaskId};
 use crate::message::{ClientToScheduler, NodeToScheduler, SchedulerToClient, SchedulerToNode};
 use crate::resources::{Amount, Resources};
 use crate::snapshot::{ClientSnapshot, NodeSnapshot, Snapshot, TaskCounts};
@@ -31,7 +33,7 @@ pub use client::{MAX_ARGUMENT_BYTES, MAX_TASKS};
 use node::{NodeKey, Nodes};
 use shape::ShapeId;
 use slab::Slab;
-use task::{Deaths, Room, Task};
+use task::{Deaths, Misses, Room, Task};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,11 @@ pub enum Event {
         name: Box<str>,
         /// What it has.
         resources: Resources,
+    },
+    /// A node will leave: what it has not begun goes elsewhere, and what it runs ends there.
+    NodeLeaving {
+        /// Which.
+        node: NodeId,
     },
     /// A node's session ended: whatever it ran or held is lost.
     NodeLost {
@@ -109,6 +116,16 @@ pub enum Action {
         /// One sentence for it.
         reason: &'static str,
     },
+    /// Nothing is assigned any more to a node that will leave, and nothing will be. Said once.
+    NodeMayLeave {
+        /// Which.
+        node: NodeId,
+    },
+    /// Remove objects from the store beside the scheduler: nobody needs them any more.
+    DropKept {
+        /// Which.
+        objects: Vec<ObjectNumber>,
+    },
 }
 
 /// How a scheduler behaves.
@@ -133,6 +150,8 @@ pub struct Scheduler {
     /// Clients that broke the protocol with the present event.
     refused: Vec<ClientId>,
     nodes: Nodes,
+    /// The objects in the store beside this machine, by the task each is the value of.
+    kept: BTreeMap<ObjectNumber, TaskId>,
     /// The nodes that drain, and for which task.
     reservations: BTreeMap<NodeKey, TaskId>,
     /// What nodes had that left, and when they did.
@@ -144,6 +163,7 @@ pub struct Scheduler {
     /// How many attempts ever returned or raised.
     ended: u64,
     deaths: BTreeMap<TaskId, Deaths>,
+    misses: BTreeMap<TaskId, Misses>,
     counts: TaskCounts,
     timers: BTreeSet<(Time, Timer)>,
     /// When to look again at what waits, if nothing happens before.
@@ -172,6 +192,7 @@ impl Scheduler {
             turns: BTreeSet::new(),
             refused: Vec::new(),
             nodes: Nodes::default(),
+            kept: BTreeMap::new(),
             reservations: BTreeMap::new(),
             left: VecDeque::new(),
             definitions: Slab::default(),
@@ -179,6 +200,7 @@ impl Scheduler {
             submissions: 0,
             ended: 0,
             deaths: BTreeMap::new(),
+            misses: BTreeMap::new(),
             counts: TaskCounts::default(),
             timers: BTreeSet::new(),
             next_look: None,
@@ -198,6 +220,7 @@ impl Scheduler {
             Event::NodeJoined { node, name, resources } => {
                 self.on_node_joined(node, name, resources, actions);
             }
+            Event::NodeLeaving { node } => self.on_node_leaving(node, actions),
             Event::NodeLost { node } => self.on_node_lost(now, node, actions),
             Event::FromNode { node, message } => self.on_node_message(now, node, message, actions),
             Event::Tick => {}
@@ -220,7 +243,7 @@ impl Scheduler {
             id: node.id,
             name: node.name.clone(),
             address: Box::default(),
-            is_leaving: false,
+            is_leaving: node.is_leaving(),
             resources: node.resources.clone(),
             used: node.used.clone(),
             running: node.tasks.len() as u64 - node.backlog_length,
@@ -233,7 +256,12 @@ impl Scheduler {
             tasks: client.counts,
             held: client.numbers.len() as u64,
         });
-        Snapshot { nodes: nodes.collect(), clients: clients.collect(), tasks: self.counts, cluster: None }
+        Snapshot {
+            nodes: nodes.collect(),
+            clients: clients.collect(),
+            tasks: self.counts,
+            cluster: None,
+        }
     }
 
     /// Whether a task of a client has room on a node now.
@@ -241,6 +269,15 @@ impl Scheduler {
         let task = self.clients.get(&client).and_then(|client| client.numbers.get(number));
         let place = task.and_then(|task| self.task(task).place());
         place.is_some_and(|place| place.room != Room::Backlog)
+    }
+
+    /// Whether an object is the value of something that a client, or a running task of it in the
+    /// part of one, may still name.
+    pub fn may_read(&self, client: ClientId, object: ObjectId) -> bool {
+        let owner = self.objects_of(object.node).and_then(|objects| objects.get(&object.number));
+        let task = owner.and_then(|task| self.tasks.get(task.0)).filter(|task| task.is_held);
+        let owner = task.and_then(|task| self.clients.get(&task.client));
+        owner.is_some_and(|owner| owner.root == client)
     }
 
     /// Whether it remembers nothing but the nodes.

@@ -85,6 +85,7 @@ fn failed<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyTupl
         Failure::NestedTooDeep { limit } => ("nested_too_deep", *limit).into_pyobject(py),
         Failure::SetupFailed(error) => setup_failed(py, error),
         Failure::Refused(reason) => ("refused", &**reason).into_pyobject(py),
+        Failure::SchedulerLost(reason) => ("scheduler_lost", &**reason).into_pyobject(py),
     }
 }
 

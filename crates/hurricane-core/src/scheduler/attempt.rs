@@ -5,10 +5,10 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{Attempt, DefinitionId, NodeId, ObjectId, TaskId};
+use crate::id::{Attempt, DefinitionId, NodeId, TaskId};
 use crate::message::{
-    ClientToScheduler, Death, Ending, Failure, NodeToScheduler, Output, SchedulerToClient,
-    SchedulerToNode, Stored, Value,
+    ClientToScheduler, Death, Ending, Failure, INLINE_LIMIT_BYTES, NodeToScheduler, Output,
+    SchedulerToClient, SchedulerToNode, Stored, Value,
 };
 use crate::scheduler::client::CANCELLED;
 use crate::scheduler::node::NodeKey;
@@ -72,7 +72,7 @@ impl Scheduler {
             }
             NodeToScheduler::InputLost { task, attempt, object } => {
                 if self.has(node, task, attempt) {
-                    self.on_input_lost(now, task, object, actions);
+                    self.on_input_lost(now, id, task, object, actions);
                 }
             }
             NodeToScheduler::Output { task, attempt, output } => {
@@ -150,6 +150,7 @@ impl Scheduler {
         self.change_root(root, |client| client.assigned -= 1);
         self.enter(id, State::Retrying);
         self.promote(place.node);
+        self.let_go_if_done(place.node, actions);
     }
 
     /// Asks a node to give a task back that waits there.
@@ -245,31 +246,20 @@ impl Scheduler {
         ran: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let node = self.nodes.get(key);
-        let stored = match value {
-            Value::Stored(Stored { object, .. }) if object.node != node.id => {
-                let reason = "it claims to have stored a result on another node";
-                return self.refuse_node(now, node.id, reason, actions);
-            }
-            Value::Stored(Stored { object, .. }) => Some(object.number),
-            Value::Inline(_) => None,
-        };
+        let node = self.nodes.get(key).id;
+        if let Some(lie) = self.lie_in(node, &value) {
+            return self.refuse_node(now, node, lie, actions);
+        }
         if !self.has(key, task, attempt) {
-            // Nobody will ever name this object.
-            let unnamed = stored.filter(|number| !node.objects.contains_key(number));
-            if let Some(number) = unnamed {
-                let message = SchedulerToNode::Drop { objects: vec![number] };
-                actions.push(Action::ToNode { node: node.id, message });
-            }
-            return;
+            return self.drop_unnamed(&value, actions);
         }
         if let Some(definition) = self.task(task).definition {
             self.definition_mut(definition).learn(ran);
         }
         let node = self.nodes.get_mut(key);
         node.finished += 1;
-        if let Some(number) = stored {
-            node.objects.insert(number, task);
+        if let Value::Stored(Stored { object, .. }) = &value {
+            node.objects.insert(object.number, task);
         }
         self.ended += 1;
         self.end(task, Ending::Done(value), actions);
@@ -297,9 +287,14 @@ impl Scheduler {
             return self.fail(id, failure, actions);
         }
         self.leave_node(id, actions);
-        let doublings = (failures - 1).min(16);
-        self.timers
-            .insert((now + (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY), Timer::Retry(id)));
+        self.retry_later(now, id, failures);
+    }
+
+    /// Lets a task wait until it is tried again, after so many tries.
+    pub(super) fn retry_later(&mut self, now: Time, id: TaskId, tries: u32) {
+        let doublings = (tries - 1).min(16);
+        let due = now + (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY);
+        self.timers.insert((due, Timer::Retry(id)));
     }
 
     fn on_died(&mut self, node: NodeId, id: TaskId, death: Death, actions: &mut Vec<Action>) {
@@ -329,23 +324,6 @@ impl Scheduler {
         }
     }
 
-    /// The object may be on its way to be computed again; if the scheduler still thinks it is
-    /// there, the nodes could not reach each other, and may a little later.
-    fn on_input_lost(
-        &mut self,
-        now: Time,
-        id: TaskId,
-        object: ObjectId,
-        actions: &mut Vec<Action>,
-    ) {
-        self.leave_node(id, actions);
-        if self.nodes.key(object.node).is_some() {
-            self.timers.insert((now + FIRST_RETRY, Timer::Retry(id)));
-        } else {
-            self.await_dependencies(id, actions);
-        }
-    }
-
     fn on_output(&mut self, node: NodeKey, id: TaskId, output: Output, actions: &mut Vec<Action>) {
         let task = self.task(id);
         let Some(definition) = task.definition else { return };
@@ -363,6 +341,12 @@ impl Scheduler {
         message: ClientToScheduler,
         actions: &mut Vec<Action>,
     ) {
+        let id = self.nodes.get(node).id;
+        if let ClientToScheduler::Put { value, .. } = &message
+            && let Some(lie) = self.lie_in(id, value)
+        {
+            return self.refuse_node(now, id, lie, actions);
+        }
         if self.has(node, task, attempt) {
             if let Some(definition) = self.task(task).definition {
                 self.definition_mut(definition).has_nested = true;
@@ -370,20 +354,31 @@ impl Scheduler {
             let client = self.nested_client(task, attempt, actions);
             return self.on_client_message(now, client, message, actions);
         }
-        // The attempt is over: what it put is on the node and nobody will ever name it.
-        if let ClientToScheduler::Put { value: Value::Stored(stored), .. } = message {
-            let node = self.nodes.get(node);
-            let is_unnamed = !node.objects.contains_key(&stored.object.number);
-            if stored.object.node == node.id && is_unnamed {
-                let message = SchedulerToNode::Drop { objects: vec![stored.object.number] };
-                actions.push(Action::ToNode { node: node.id, message });
+        // The attempt is over.
+        if let ClientToScheduler::Put { value, .. } = message {
+            self.drop_unnamed(&value, actions);
+        }
+    }
+
+    /// What is wrong with what a node says of a value, if anything is.
+    fn lie_in(&self, node: NodeId, value: &Value) -> Option<&'static str> {
+        match value {
+            Value::Stored(Stored { object, .. }) if object.node != node => {
+                Some("it claims to have stored a value elsewhere than with itself")
             }
+            Value::Stored(Stored { object, .. }) if self.is_listed(*object) => {
+                Some("it claims to have stored two values as one object")
+            }
+            Value::Inline(bytes) if bytes.len() > INLINE_LIMIT_BYTES => {
+                Some("it sent a value that is too large for a message")
+            }
+            Value::Stored(_) | Value::Inline(_) => None,
         }
     }
 
     fn on_setup_failed(&mut self, now: Time, id: NodeId, error: &Bytes, actions: &mut Vec<Action>) {
         if !self.config.is_one_machine {
-            return self.refuse_node(now, id, "it cannot set up workers", actions);
+            return self.refuse_node(now, id, "its workers cannot be set up", actions);
         }
         self.setup_error = Some(error.clone());
         let clients: Vec<_> = self.clients.keys().copied().collect();

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::TaskId;
+use crate::id::{NodeId, ObjectId, ObjectNumber, TaskId};
+use crate::message::Value;
 use crate::resources::{Amount, Resources};
 use crate::scheduler::Scheduler;
+use crate::scheduler::node::Stay;
 use crate::scheduler::task::{Claim, Recall, Room, State, Task};
 
 impl Scheduler {
@@ -12,6 +14,7 @@ impl Scheduler {
     pub fn sanity_check(&self) {
         self.check_claims();
         self.check_nodes();
+        self.check_kept();
         self.check_clients();
         for (key, task) in self.tasks.iter() {
             self.check_task(TaskId(key), task);
@@ -87,9 +90,23 @@ impl Scheduler {
             let recalled = places.iter().filter(|(_, place)| place.recall != Recall::No);
             assert_eq!(waiting.count() as u64, node.backlog_length, "{}: backlog", node.id);
             assert_eq!(recalled.count() as u64, node.recalled, "{}: recalls", node.id);
-            let is_listed =
-                |id: &TaskId| self.tasks.get(id.0).is_some_and(|task| task.value().is_some());
-            assert!(node.objects.values().all(is_listed), "{}: objects are values", node.id);
+            self.check_objects(node.id, &node.objects);
+            let is_empty = node.tasks.is_empty();
+            assert!(node.stay != Stay::IsLetGo || is_empty, "{}: nothing is left there", node.id);
+            assert!(node.stay != Stay::Leaves || !is_empty, "{}: it was let go", node.id);
+        }
+    }
+
+    fn check_kept(&self) {
+        self.check_objects(NodeId::SCHEDULER, &self.kept);
+    }
+
+    fn check_objects(&self, holder: NodeId, objects: &BTreeMap<ObjectNumber, TaskId>) {
+        for (&number, id) in objects {
+            let object = ObjectId { node: holder, number };
+            let value = self.tasks.get(id.0).and_then(Task::value);
+            let is_it = |value: &Value| matches!(value, Value::Stored(it) if it.object == object);
+            assert!(value.is_some_and(is_it), "{object:?} is the value of {id}: {value:?}");
         }
     }
 

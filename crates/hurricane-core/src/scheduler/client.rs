@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::id::{Attempt, ClientId, DefinitionId, DefinitionNumber, Number, TaskId};
+use crate::id::{Attempt, ClientId, DefinitionId, DefinitionNumber, NodeId, Number, TaskId};
 use crate::message::{
     Allowance, ClientToScheduler, Ending, Failure, MAX_DEPENDENCIES, SchedulerToClient,
-    SchedulerToNode, Value,
+    SchedulerToNode, Stored, Value,
 };
 use crate::resources::Amount;
 use crate::scheduler::numbers::Numbers;
@@ -136,7 +136,7 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) {
         if !self.clients.contains_key(&id) {
-            return;
+            return self.drop_unheard(message, actions);
         }
         match message {
             ClientToScheduler::Define { number, definition } => {
@@ -298,25 +298,41 @@ impl Scheduler {
         value: Value,
         actions: &mut Vec<Action>,
     ) {
+        if !self.may_put(id, &value) {
+            return self.refuse(id, "it names an object that is not its own", actions);
+        }
         let client = self.clients.get_mut(&id).expect("it was looked up on the way here");
         let is_allowed = client.submit(inline_bytes(&value));
         if !is_allowed || !client.numbers.is_next(number) {
+            self.drop_unnamed(&value, actions);
             return self.refuse(id, "an object is out of order or over its allowance", actions);
         }
         let record = Task { is_told: true, ..self.new_record(id, number) };
         let task = self.remember(record);
-        let node = match &value {
-            Value::Stored(stored) => self.nodes.key(stored.object.node),
-            Value::Inline(_) => None,
-        };
-        match (&value, node) {
-            (Value::Stored(stored), Some(key)) => {
-                self.nodes.get_mut(key).objects.insert(stored.object.number, task);
-                self.enter(task, State::Done { value: Some(value) });
-            }
-            (Value::Stored(_), None) => self.fail(task, Failure::ObjectLost, actions),
-            (Value::Inline(_), _) => self.enter(task, State::Done { value: Some(value) }),
+        if let Value::Stored(stored) = &value {
+            let Some(objects) = self.objects_of_mut(stored.object.node) else {
+                return self.fail(task, Failure::ObjectLost, actions);
+            };
+            objects.insert(stored.object.number, task);
         }
+        self.enter(task, State::Done { value: Some(value) });
+    }
+
+    /// The client is gone, and with it who would name what it put.
+    fn drop_unheard(&mut self, message: ClientToScheduler, actions: &mut Vec<Action>) {
+        if let ClientToScheduler::Put { value, .. } = message {
+            self.drop_unnamed(&value, actions);
+        }
+    }
+
+    /// Whether a client may put this. What is stored is not its to say: on one machine the runtime
+    /// has stored it in the node, in a cluster beside the scheduler; what a running task puts, its
+    /// node has stored, and was asked before.
+    fn may_put(&self, id: ClientId, value: &Value) -> bool {
+        let Value::Stored(Stored { object, .. }) = value else { return true };
+        let is_kept = object.node == NodeId::SCHEDULER;
+        let is_nested = self.clients[&id].parent.is_some();
+        (is_nested || is_kept != self.config.is_one_machine) && !self.is_listed(*object)
     }
 
     fn on_cancelled(&mut self, id: ClientId, number: Number, actions: &mut Vec<Action>) {

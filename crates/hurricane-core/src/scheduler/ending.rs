@@ -83,6 +83,7 @@ impl Scheduler {
             self.tell_ending(task, &ending, actions);
             self.enter(task, State::from(ending));
             self.deaths.remove(&task);
+            self.misses.remove(&task);
             let dependents = core::mem::take(&mut self.task_mut(task).dependents);
             match self.bequest(task) {
                 None => dependents.into_iter().for_each(|one| self.on_dependency_done(one)),

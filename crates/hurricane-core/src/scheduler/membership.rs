@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::id::{DefinitionId, NodeId, TaskId};
 use crate::message::{Failure, SchedulerToNode};
 use crate::resources::Resources;
-use crate::scheduler::node::Node;
+use crate::scheduler::node::{Node, Stay};
 use crate::scheduler::task::{Recall, State};
 use crate::scheduler::{Action, Scheduler};
 use crate::time::Time;
@@ -31,7 +31,7 @@ impl Scheduler {
             "it claims too many kinds of resources"
         } else if self.nodes.len() >= MAX_NODES {
             "the cluster has as many nodes as it can have"
-        } else if self.nodes.key(id).is_some() {
+        } else if id == NodeId::SCHEDULER || self.nodes.key(id).is_some() {
             return;
         } else {
             self.nodes.insert(Node::new(id, name, resources));
@@ -42,6 +42,8 @@ impl Scheduler {
 
     pub(super) fn on_node_lost(&mut self, now: Time, id: NodeId, actions: &mut Vec<Action>) {
         let Some(key) = self.nodes.key(id) else { return };
+        // Nobody is told any more that it may leave.
+        self.nodes.get_mut(key).stay = Stay::IsLetGo;
         let tasks = self.nodes.get(key).tasks.clone();
         let to_cancel: Vec<TaskId> =
             tasks.iter().copied().filter(|task| self.is_recalled_to_cancel(*task)).collect();
@@ -101,15 +103,18 @@ impl Scheduler {
         if has_node { None } else { self.infeasibility(now, &entry.definition.resources) }
     }
 
-    /// Why nothing that asks for this will ever run, if so: nodes are there, and none of them, nor
-    /// any that is expected back, has that much.
+    /// Why nothing that asks for this will ever run, if so: nodes are there to stay, and none of
+    /// them, nor any that is expected back, has that much. Who leaves is expected back.
     pub(super) fn infeasibility(&self, now: Time, asked: &Resources) -> Option<Failure> {
-        let present: Vec<_> = self.nodes.iter().map(|(_, node)| &node.resources).collect();
-        let most = *present.iter().max_by_key(|resources| resources.cpus)?;
+        let nodes = self.nodes.iter().map(|(_, node)| node);
+        let (leaving, staying): (Vec<_>, Vec<_>) = nodes.partition(|node| node.is_leaving());
+        let most = staying.iter().map(|node| &node.resources).max_by_key(|most| most.cpus)?;
+        let leaving = if self.config.is_one_machine { Vec::new() } else { leaving };
         let is_recent = |time: Time| now.since(time) < EXPECTED_BACK && !self.config.is_one_machine;
         let expected = self.left.iter().filter(|(time, _)| is_recent(*time));
-        let mut all = present.into_iter().chain(expected.map(|(_, resources)| resources));
-        let is_feasible = all.any(|resources| resources.covers(asked));
+        let present = staying.iter().chain(&leaving).map(|node| &node.resources);
+        let mut all = present.chain(expected.map(|(_, resources)| resources));
+        let is_feasible = all.any(|resources| resources.serves(asked));
         let failure = Failure::Infeasible { asked: asked.clone(), most: most.clone() };
         (!is_feasible).then_some(failure)
     }

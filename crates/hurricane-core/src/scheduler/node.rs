@@ -33,8 +33,19 @@ pub(super) struct Node {
     pub(super) objects: BTreeMap<ObjectNumber, TaskId>,
     /// The task for which it drains.
     pub(super) reserved_for: Option<TaskId>,
+    pub(super) stay: Stay,
     /// Its standing by shape.
     standings: Vec<Option<Standing>>,
+}
+
+/// Whether a node is to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    Stays,
+    /// It will leave: nothing new is assigned to it.
+    Leaves,
+    /// Besides, nothing is assigned to it any more, and it was told so, or it is lost.
+    IsLetGo,
 }
 
 impl Node {
@@ -53,6 +64,7 @@ impl Node {
             definitions: BTreeSet::new(),
             objects: BTreeMap::new(),
             reserved_for: None,
+            stay: Stay::Stays,
             standings: Vec::new(),
         }
     }
@@ -62,6 +74,11 @@ impl Node {
         self.resources.without(&self.used).covers(request)
     }
 
+    /// Whether it will leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.stay != Stay::Stays
+    }
+
     /// How many default tasks run here at a time.
     pub(super) fn slots(&self) -> u64 {
         (self.resources.cpus.0 / PARTS).max(1)
@@ -69,7 +86,8 @@ impl Node {
 
     /// How well it can take a task that asks for `request`, if it ever can.
     fn standing(&self, request: &Resources) -> Option<Standing> {
-        if self.reserved_for.is_some() || !self.resources.covers(request) {
+        let takes_none = self.is_leaving() || self.reserved_for.is_some();
+        if takes_none || !self.resources.serves(request) {
             return None;
         }
         if self.has_room(request) {

@@ -2,8 +2,10 @@
 //! What was stored on a lost node is computed again by the task that made it, for which that task
 //! and what it depended on are remembered, without their values.
 
-use crate::id::TaskId;
-use crate::message::{Ending, Failure, SchedulerToNode, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{NodeId, ObjectId, ObjectNumber, TaskId};
+use crate::message::{Ending, Failure, SchedulerToNode, Stored, Value};
 use crate::scheduler::client::inline_bytes;
 use crate::scheduler::task::{Claim, State, Task};
 use crate::scheduler::{Action, Scheduler};
@@ -73,6 +75,7 @@ impl Scheduler {
         self.leave_node(id, actions);
         self.enter(id, State::Done { value: None });
         self.deaths.remove(&id);
+        self.misses.remove(&id);
         // They have ended: who needed its value would still claim it.
         self.task_mut(id).dependents.clear();
         let dependencies = self.change_claim(id, Claim::Heritage);
@@ -121,7 +124,7 @@ impl Scheduler {
         if lost.is_empty() {
             return Vec::new();
         }
-        let lost: std::collections::BTreeSet<TaskId> = lost.iter().copied().collect();
+        let lost: BTreeSet<TaskId> = lost.iter().copied().collect();
         let waiting = self
             .tasks
             .iter()
@@ -173,10 +176,51 @@ impl Scheduler {
         let State::Done { value } = &mut task.state else { return };
         let Some(value) = value.take() else { return };
         let Value::Stored(stored) = value else { return };
-        let Some(key) = self.nodes.key(stored.object.node) else { return };
-        self.nodes.get_mut(key).objects.remove(&stored.object.number);
-        let message = SchedulerToNode::Drop { objects: vec![stored.object.number] };
-        actions.push(Action::ToNode { node: stored.object.node, message });
+        self.drop_object(stored.object, actions);
+    }
+
+    /// Nobody will ever name the object that this is, if it is one and not somebody's already.
+    pub(super) fn drop_unnamed(&mut self, value: &Value, actions: &mut Vec<Action>) {
+        if let Value::Stored(Stored { object, .. }) = value
+            && !self.is_listed(*object)
+        {
+            self.drop_object(*object, actions);
+        }
+    }
+
+    /// Removes an object from wherever it is kept, if it is still there.
+    pub(super) fn drop_object(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
+        let Some(listed) = self.objects_of_mut(object.node) else { return };
+        listed.remove(&object.number);
+        let objects = vec![object.number];
+        actions.push(match object.node {
+            NodeId::SCHEDULER => Action::DropKept { objects },
+            node => Action::ToNode { node, message: SchedulerToNode::Drop { objects } },
+        });
+    }
+
+    /// The objects that a node keeps, or the store beside this machine, by the task each is the
+    /// value of.
+    pub(super) fn objects_of(&self, holder: NodeId) -> Option<&BTreeMap<ObjectNumber, TaskId>> {
+        match holder {
+            NodeId::SCHEDULER => Some(&self.kept),
+            node => Some(&self.nodes.get(self.nodes.key(node)?).objects),
+        }
+    }
+
+    pub(super) fn objects_of_mut(
+        &mut self,
+        holder: NodeId,
+    ) -> Option<&mut BTreeMap<ObjectNumber, TaskId>> {
+        match holder {
+            NodeId::SCHEDULER => Some(&mut self.kept),
+            node => Some(&mut self.nodes.get_mut(self.nodes.key(node)?).objects),
+        }
+    }
+
+    /// Whether an object is known to be kept there.
+    pub(super) fn is_listed(&self, object: ObjectId) -> bool {
+        self.objects_of(object.node).is_some_and(|objects| objects.contains_key(&object.number))
     }
 }
 

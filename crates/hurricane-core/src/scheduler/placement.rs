@@ -134,14 +134,20 @@ impl Scheduler {
     fn choose_for(&self, id: TaskId, shape: ShapeId) -> Option<Choice> {
         let definition = self.definition(self.task(id).definition?);
         let expected_us = definition.expected_us;
-        let deaths = self.deaths.get(&id);
-        let avoid = deaths.and_then(|deaths| self.nodes.key(deaths.last_node));
+        let avoid = self.avoided(id);
         // What submits tasks itself waits here: a node starts its backlog when others wait for their
         // children, and soon all of it would wait, before the first child has come.
         let choice = choose(&self.nodes, Wish { shape, expected_us, avoid })
             .filter(|choice| choice.room == Room::Held || !definition.has_nested);
         let is_nested = self.task(id).depth > 0;
         choice.or_else(|| is_nested.then(|| self.choose_reserved(shape)).flatten())
+    }
+
+    /// The node where a worker died under a task, or where an input of it could not be had.
+    fn avoided(&self, id: TaskId) -> Option<NodeKey> {
+        let death = self.deaths.get(&id).map(|deaths| deaths.last_node);
+        let node = death.or_else(|| self.misses.get(&id).map(|misses| misses.last_node));
+        node.and_then(|node| self.nodes.key(node))
     }
 
     /// A reserved node with room, for a nested task: the node may be draining of its parent.
@@ -229,7 +235,7 @@ impl Scheduler {
     }
 
     fn stall(&mut self, id: ClientId) -> Stall {
-        if self.nodes.len() == 0 {
+        if self.nodes.iter().all(|(_, node)| node.is_leaving()) {
             return Stall::NoNodes;
         }
         let tasks = &self.tasks;
@@ -257,7 +263,8 @@ impl Scheduler {
         }
     }
 
-    /// Asks a node for the later half of what waits there in this shape.
+    /// Asks a node for the later half of what waits there in this shape. What stays away from
+    /// another node waits there for that reason, and would only come back.
     fn recall_half(&mut self, key: NodeKey, shape: ShapeId, actions: &mut Vec<Action>) {
         let node = self.nodes.get(key);
         if node.recalled > 0 || node.backlog_length == 0 {
@@ -270,6 +277,7 @@ impl Scheduler {
             };
             task.place().is_some_and(is_here)
                 && self.standing(task).is_some_and(|(_, other)| other == shape)
+                && self.avoided(**id).is_none()
         };
         let waiting: Vec<TaskId> = node.backlog.iter().filter(waits).copied().collect();
         let half = waiting.len().div_ceil(2).min(MAX_RECALLS);

@@ -114,6 +114,14 @@ pub(super) struct Deaths {
     pub(super) ended_before: u64,
 }
 
+/// How often nodes could not get what a task needs. Few tasks meet that, so it is kept aside.
+#[derive(Debug)]
+pub(super) struct Misses {
+    pub(super) tries: u32,
+    /// Where the last one happened.
+    pub(super) last_node: NodeId,
+}
+
 impl Task {
     pub(super) fn is_ended(&self) -> bool {
         matches!(self.state, State::Done { .. } | State::Failed { .. } | State::Cancelled { .. })

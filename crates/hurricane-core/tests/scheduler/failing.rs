@@ -56,6 +56,16 @@ fn a_worker_s_killer_tries_another_node_if_there_is_one() {
 }
 
 #[test]
+fn it_waits_for_another_node_and_is_not_taken_back_for_the_same() {
+    let mut world = World::new(&[1, 1]);
+    world.submit(1, &[]);
+    world.submit(2, &[]);
+    assert_eq!(world.die(1), ["node 2: run 1#2"]);
+    assert_eq!(world.finish(2), ["client 1: 2 done"]);
+    assert_eq!(world.finish(1), ["client 1: 1 done"]);
+}
+
+#[test]
 fn the_loss_of_nodes_counts_against_nothing() {
     let mut world = World::new(&[1]);
     world.submit(1, &[]);

@@ -6,9 +6,12 @@
 mod cancelling;
 mod dependencies;
 mod failing;
+mod keeping;
+mod leaving;
 mod nesting;
 mod objects;
 mod order;
 mod placing;
+mod reading;
 mod refusing;
 mod world;

@@ -2,36 +2,18 @@
 
 use core::time::Duration;
 
-use hurricane_core::id::DefinitionNumber;
-use hurricane_core::message::{ClientToScheduler, NodeToScheduler};
-
-use crate::world::{PLAIN, World, plain, submission};
-
-/// Lets the running task `parent` say something in the part of a client.
-fn say(world: &mut World, parent: u64, message: ClientToScheduler) -> Vec<String> {
-    world.report(parent, |task, attempt| NodeToScheduler::Nested { task, attempt, message })
-}
-
-fn nested(world: &mut World, parent: u64, number: u64) -> Vec<String> {
-    let define = ClientToScheduler::Define { number: DefinitionNumber(PLAIN), definition: plain() };
-    say(world, parent, define);
-    say(world, parent, submission(PLAIN, number, &[]))
-}
-
-fn wait(world: &mut World, number: u64) -> Vec<String> {
-    world.report(number, |task, attempt| NodeToScheduler::Waiting { task, attempt })
-}
+use crate::world::World;
 
 #[test]
 fn a_child_runs_in_the_room_of_the_parent_that_waits() {
     let mut world = World::new(&[1]);
     world.submit(1, &[]);
     world.submit(2, &[]);
-    assert_eq!(nested(&mut world, 1, 101), [""; 0]);
-    assert_eq!(wait(&mut world, 1), ["node 1: run 101#1"]);
+    assert_eq!(world.nest(1, 101), [""; 0]);
+    assert_eq!(world.wait(1), ["node 1: run 101#1"]);
     let lines = world.finish(101);
     assert_eq!(lines.first().map(String::as_str), Some("node 1: tell 1: 101 done"));
-    world.report(1, |task, attempt| NodeToScheduler::Resumed { task, attempt });
+    world.resume(1);
     assert_eq!(world.finish(1).first().map(String::as_str), Some("client 1: 1 done"));
 }
 
@@ -41,21 +23,21 @@ fn parents_do_not_start_before_the_children_of_others() {
     for number in 1..=4 {
         world.submit(number, &[]);
     }
-    nested(&mut world, 1, 101);
-    wait(&mut world, 1);
+    world.nest(1, 101);
+    world.wait(1);
     world.finish(101);
     // It was short, as others like it will be: but for its children, they would join the backlog.
     world.finish_after(1, Duration::from_millis(1));
     assert_eq!(world.scheduler.snapshot().nodes[0].backlog, 0);
-    nested(&mut world, 2, 201);
-    assert_eq!(wait(&mut world, 2), ["node 1: run 201#1"]);
+    world.nest(2, 201);
+    assert_eq!(world.wait(2), ["node 1: run 201#1"]);
 }
 
 #[test]
 fn children_end_with_their_parent() {
     let mut world = World::new(&[2]);
     world.submit(1, &[]);
-    assert_eq!(nested(&mut world, 1, 101), ["node 1: run 101#1"]);
+    assert_eq!(world.nest(1, 101), ["node 1: run 101#1"]);
     assert_eq!(world.finish(1), ["node 1: cancel 101#1", "client 1: 1 done"]);
 }
 
@@ -63,7 +45,7 @@ fn children_end_with_their_parent() {
 fn children_end_with_their_parent_s_attempt() {
     let mut world = World::new(&[2]);
     world.submit(1, &[]);
-    nested(&mut world, 1, 101);
+    world.nest(1, 101);
     assert_eq!(world.die(1), ["node 1: cancel 101#1", "node 1: run 1#2"]);
 }
 
@@ -71,8 +53,8 @@ fn children_end_with_their_parent_s_attempt() {
 fn cancelling_a_parent_cancels_its_children() {
     let mut world = World::new(&[2]);
     world.submit(1, &[]);
-    nested(&mut world, 1, 101);
-    nested(&mut world, 101, 1_001);
+    world.nest(1, 101);
+    world.nest(101, 1_001);
     let lines = world.cancel(1);
     let all = ["node 1: cancel 1#1", "node 1: cancel 101#1", "client 1: 1 cancelled"];
     assert_eq!(lines, all);

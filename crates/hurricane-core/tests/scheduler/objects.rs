@@ -2,21 +2,16 @@
 
 use core::time::Duration;
 
-use hurricane_core::id::{NodeId, Number, ObjectId, ObjectNumber};
-use hurricane_core::message::{ClientToScheduler, NodeToScheduler};
+use hurricane_core::id::{NodeId, ObjectId, ObjectNumber};
+use hurricane_core::message::NodeToScheduler;
 use hurricane_core::resources::Resources;
 
-use crate::world::{World, stored};
-
-fn put(world: &mut World, number: u64, object: u64) -> Vec<String> {
-    let value = stored(1, object);
-    world.say(1, ClientToScheduler::Put { number: Number(number), value })
-}
+use crate::world::{ONE_MACHINE, World, stored};
 
 #[test]
 fn an_object_is_an_input_and_goes_when_released() {
-    let mut world = World::new(&[1]);
-    put(&mut world, 1, 7);
+    let mut world = World::with_config(ONE_MACHINE, &[1]);
+    world.put(1, stored(1, 7));
     assert_eq!(world.submit(2, &[1]), ["node 1: run 2#1 with object 1/7"]);
     assert_eq!(world.release(1), [""; 0]);
     assert_eq!(world.finish(2), ["client 1: 2 done", "node 1: drop [ObjectNumber(7)]"]);
@@ -56,8 +51,8 @@ fn a_lost_result_that_is_held_is_computed_again_with_what_it_came_from() {
 
 #[test]
 fn a_lost_object_that_was_put_cannot_be_computed_again() {
-    let mut world = World::new(&[1]);
-    put(&mut world, 1, 7);
+    let mut world = World::with_config(ONE_MACHINE, &[1]);
+    world.put(1, stored(1, 7));
     world.submit(2, &[]);
     world.submit(3, &[1]);
     let lines = world.lose_node(1);
@@ -68,15 +63,17 @@ fn a_lost_object_that_was_put_cannot_be_computed_again() {
 
 #[test]
 fn an_input_that_could_not_be_fetched_is_tried_again() {
-    let mut world = World::new(&[1, 1]);
-    put(&mut world, 1, 7);
+    let mut world = World::with_config(ONE_MACHINE, &[1, 1]);
+    world.put(1, stored(1, 7));
     world.submit(2, &[]);
     assert_eq!(world.submit(3, &[1]), ["node 2: run 3#1 with object 1/7"]);
     let object = ObjectId { node: NodeId(1), number: ObjectNumber(7) };
     let lost = |task, attempt| NodeToScheduler::InputLost { task, attempt, object };
     assert_eq!(world.report(3, lost), [""; 0]);
     let again = world.pass(Duration::from_millis(100));
-    assert_eq!(again, ["node 2: run 3#2 with object 1/7"]);
+    assert_eq!(again, ["node 1: run 3#2 with object 1/7"]);
+    assert_eq!(world.finish(2), ["client 1: 2 done"]);
+    assert_eq!(world.finish(3), ["client 1: 3 done"]);
 }
 
 #[test]

@@ -5,11 +5,8 @@ use core::time::Duration;
 use bytes::Bytes;
 use hurricane_core::message::{Definition, NodeToScheduler};
 use hurricane_core::resources::Resources;
-use hurricane_core::scheduler::Config;
 
-use crate::world::{PLAIN, World, plain, stored};
-
-const ONE_MACHINE: Config = Config { is_one_machine: true };
+use crate::world::{ONE_MACHINE, PLAIN, World, plain, stored};
 
 #[test]
 fn more_than_one_machine_has_is_refused_at_once() {
@@ -52,8 +49,19 @@ fn a_node_that_lies_about_where_a_result_is_is_ended() {
         let ran = Duration::ZERO;
         NodeToScheduler::Finished { task, attempt, value: stored(2, 1), ran }
     });
-    let reason = "it claims to have stored a result on another node";
+    let reason = "it claims to have stored a value elsewhere than with itself";
     assert_eq!(lines, [format!("node 1 refused: {reason}"), "node 2: run 1#2".to_owned()]);
+}
+
+#[test]
+fn in_a_cluster_a_node_whose_workers_cannot_be_set_up_is_refused() {
+    let mut world = World::new(&[1, 1]);
+    world.submit(1, &[]);
+    let error = Bytes::from_static(b"no");
+    let lines = world.report(1, |_, _| NodeToScheduler::SetupFailed { error });
+    let both = ["node 1 refused: its workers cannot be set up", "node 2: run 1#2"];
+    assert_eq!(lines, both);
+    assert_eq!(world.finish(1), ["client 1: 1 done"]);
 }
 
 #[test]

@@ -19,6 +19,9 @@ use hurricane_core::time::Time;
 /// The definition that asks for one cpu and nothing else.
 pub(crate) const PLAIN: u32 = 1;
 
+/// A scheduler whose nodes are all there will ever be.
+pub(crate) const ONE_MACHINE: Config = Config { is_one_machine: true };
+
 pub(crate) struct World {
     pub(crate) scheduler: Scheduler,
     now: Time,
@@ -70,6 +73,33 @@ impl World {
         self.handle(Event::NodeLost { node: NodeId(node) })
     }
 
+    pub(crate) fn leave_node(&mut self, node: u64) -> Vec<String> {
+        self.handle(Event::NodeLeaving { node: NodeId(node) })
+    }
+
+    /// Lets the running task `parent` say something in the part of a client.
+    pub(crate) fn say_nested(&mut self, parent: u64, message: ClientToScheduler) -> Vec<String> {
+        self.report(parent, |task, attempt| NodeToScheduler::Nested { task, attempt, message })
+    }
+
+    /// Lets the running task `parent` submit its first task, called `number`.
+    pub(crate) fn nest(&mut self, parent: u64, number: u64) -> Vec<String> {
+        let definition = plain();
+        let define = ClientToScheduler::Define { number: DefinitionNumber(PLAIN), definition };
+        self.say_nested(parent, define);
+        self.say_nested(parent, submission(PLAIN, number, &[]))
+    }
+
+    /// A running task waits for its children.
+    pub(crate) fn wait(&mut self, number: u64) -> Vec<String> {
+        self.report(number, |task, attempt| NodeToScheduler::Waiting { task, attempt })
+    }
+
+    /// A task that waited goes on.
+    pub(crate) fn resume(&mut self, number: u64) -> Vec<String> {
+        self.report(number, |task, attempt| NodeToScheduler::Resumed { task, attempt })
+    }
+
     /// Defines for client 1; returns the definition's number.
     pub(crate) fn define(&mut self, definition: Definition) -> u32 {
         self.definitions += 1;
@@ -94,6 +124,11 @@ impl World {
     /// Lets a client speak.
     pub(crate) fn say(&mut self, client: u64, message: ClientToScheduler) -> Vec<String> {
         self.handle(Event::FromClient { client: ClientId(client), message })
+    }
+
+    /// Lets client 1 make an object of a value.
+    pub(crate) fn put(&mut self, number: u64, value: Value) -> Vec<String> {
+        self.say(1, ClientToScheduler::Put { number: Number(number), value })
     }
 
     pub(crate) fn cancel(&mut self, number: u64) -> Vec<String> {
@@ -183,6 +218,8 @@ impl World {
                 Some(format!("client {client} refused: {reason}"))
             }
             Action::RefuseNode { node, reason } => Some(format!("node {node} refused: {reason}")),
+            Action::NodeMayLeave { node } => Some(format!("node {node} may leave")),
+            Action::DropKept { objects } => Some(format!("scheduler: drop {objects:?}")),
         }
     }
 
@@ -232,6 +269,11 @@ pub(crate) fn stored(node: u64, object: u64) -> Value {
     Value::Stored(Stored { object, size_bytes: 1_000_000 })
 }
 
+/// A value kept beside the scheduler.
+pub(crate) fn kept(object: u64) -> Value {
+    stored(NodeId::SCHEDULER.0, object)
+}
+
 fn client_line(message: &SchedulerToClient) -> Option<String> {
     Some(match message {
         SchedulerToClient::Ended { number, ending } => format!("{number} {}", ending_text(ending)),
@@ -273,13 +315,16 @@ fn failure_text(failure: &Failure) -> String {
         Failure::ObjectLost => "object lost".to_owned(),
         Failure::NestedTooDeep { .. } => "too deep".to_owned(),
         Failure::SetupFailed(_) => "setup failed".to_owned(),
-        Failure::Refused(reason) => reason.to_string(),
+        Failure::Refused(reason) | Failure::SchedulerLost(reason) => reason.to_string(),
     }
 }
 
 fn value_text(value: &Value) -> String {
     match value {
         Value::Inline(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::Stored(Stored { object, .. }) if object.node == NodeId::SCHEDULER => {
+            format!("kept object {}", object.number)
+        }
         Value::Stored(stored) => format!("object {}/{}", stored.object.node, stored.object.number),
     }
 }

@@ -167,7 +167,10 @@ impl Ledger {
             }
             Failure::Infeasible { asked, .. } => *asked == record.kind.resources,
             Failure::NestedTooDeep { .. } => record.went_too_deep,
-            Failure::ObjectLost | Failure::SetupFailed(_) | Failure::Refused(_) => false,
+            Failure::ObjectLost
+            | Failure::SetupFailed(_)
+            | Failure::Refused(_)
+            | Failure::SchedulerLost(_) => false,
         };
         assert!(
             is_right,

@@ -259,6 +259,7 @@ impl World {
             }
             Action::RefuseClient { client, reason } => panic!("client {client} refused: {reason}"),
             Action::RefuseNode { node, reason } => panic!("node {node} refused: {reason}"),
+            Action::NodeMayLeave { .. } | Action::DropKept { .. } => {}
         }
     }
 

@@ -126,6 +126,8 @@ impl Cluster {
                 scheduler::Action::RefuseNode { reason, .. } => {
                     unreachable!("the node beside the scheduler broke the protocol: {reason}")
                 }
+                // The node never says that it will leave, and its store is the only one.
+                scheduler::Action::NodeMayLeave { .. } | scheduler::Action::DropKept { .. } => {}
             }
         }
     }
