@@ -13,7 +13,7 @@ use crate::identity::State;
 mod caller;
 mod crew;
 
-pub use caller::Caller;
+pub use caller::{Caller, Heard, Work};
 pub use crew::WorkerSource;
 
 /// How the nodes of a process are to be.
