@@ -1,40 +1,52 @@
 //! How a member reaches its scheduler: over a unix socket on one host, else over TCP and TLS at
 //! whatever addresses are known, all at once.
+//!
+//! An address is a hint. Who is there must show the key that was pinned when this machine was
+//! enrolled; who does not is somebody else, and the next address is tried.
 
+mod attempt;
+mod candidates;
+mod choice;
+mod error;
+mod names;
+mod pace;
+mod search;
+mod targets;
+
+use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hurricane_core::session::{DIAL_EVERY, MAX_DIALS};
+use tokio::time::{Instant, timeout_at};
 
 use crate::framed::BoxedStream;
-use crate::greeting::{Greeting, GreetingError};
-use crate::identity::{DirectoryError, IdentityError, Membership, Name, State};
-use crate::tls::HandshakeError;
+use crate::greeting::Greeting;
+use crate::identity::{Membership, State};
+use crate::platform::directories::local_socket;
+use crate::tls::{Pin, Purpose};
 
-/// The initialization port, unless another is chosen.
-pub const DEFAULT_PORT: u16 = 12222;
+use candidates::Candidates;
+use pace::Pace;
 
-/// What the user chose, by arguments or environment; `None` is no choice.
-#[derive(Clone, Debug, Default)]
-pub struct Choice {
-    /// The name of a cluster: `--cluster`, `HURRICANE_CLUSTER`.
-    pub cluster: Option<Name>,
-    /// Where the scheduler is, as `host` or `host:port`: `--address`, `HURRICANE_ADDRESS`.
-    pub address: Option<String>,
-    /// The initialization port: `--port`, `HURRICANE_PORT`.
-    pub port: Option<u16>,
-}
+pub(crate) use attempt::open;
+pub(crate) use choice::Address;
+pub use choice::{Choice, ChoiceError, DEFAULT_PORT};
+pub use error::DialError;
+pub(crate) use search::{Failure, Limits, Origin, Places, Search, Wrong};
+pub use targets::{TargetError, targets};
 
-impl Choice {
-    /// Fills in what was not chosen from the environment.
-    pub fn or_environment(self) -> Result<Self, ChoiceError> {
-        todo!()
-    }
-}
+/// How long one dial takes at most: a little less than a session gives it, so that what went wrong
+/// is told.
+const DIAL_TIMEOUT: Duration =
+    DIAL_EVERY.saturating_mul(MAX_DIALS as u32).saturating_sub(Duration::from_millis(100));
 
-/// Why a choice cannot be followed: a sentence.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ChoiceError(pub String);
+/// For so long a dial that failed waits for addresses that it has not tried: a question to the
+/// networks is answered within that time, and the next dial begins after it.
+const NEWS_WITHIN: Duration = DIAL_EVERY.saturating_sub(Duration::from_millis(50));
 
 /// One cluster, as this machine may reach it.
 #[derive(Clone, Debug)]
@@ -51,6 +63,15 @@ pub enum Target {
 /// Dials one target, each time anew.
 pub struct Dialer {
     target: Target,
+    greeting: Greeting,
+    way: Way,
+    pace: RefCell<Pace>,
+}
+
+/// How a target is reached.
+enum Way {
+    Unix(PathBuf),
+    Tcp(Box<Candidates>),
 }
 
 impl Dialer {
@@ -61,14 +82,56 @@ impl Dialer {
         choice: &Choice,
         greeting: Greeting,
     ) -> Result<Rc<Self>, DialError> {
-        let _ = (state, choice, greeting, target);
-        todo!()
+        let way = match &target {
+            Target::Here { port } => Way::Unix(local_socket(*port)?),
+            Target::Member(membership) => {
+                let pin = Pin::Key(membership.scheduler);
+                let config = crate::tls::dialing(&state.machine_key()?, pin, Purpose::Main);
+                let places = Places {
+                    port: membership.port,
+                    chosen: choice.parsed_address()?,
+                    last: membership.last_address,
+                };
+                let key = membership.scheduler;
+                Way::Tcp(Box::new(Candidates::new(state.clone(), key, config, places)))
+            }
+        };
+        Ok(Rc::new(Self { target, greeting, way, pace: RefCell::default() }))
     }
 
     /// Tries all that is known at once; the first connection on which both sides have greeted, or
     /// what is best worth telling of why there is none. Remembers the address that worked.
+    ///
+    /// A scheduler that was not there for a minute, or that lets nobody in, is not dialed each time
+    /// it is asked for: the last error is told again.
     pub(crate) async fn dial(&self) -> Result<Dialed, DialError> {
-        todo!()
+        let begun = Instant::now();
+        self.pace.borrow_mut().begin(begun.into_std())?;
+        let dialed = match &self.way {
+            Way::Unix(path) => self.dial_here(path, begun).await,
+            Way::Tcp(candidates) => {
+                let nowhere = DialError::nowhere(&self.target);
+                candidates.dial(self.greeting, nowhere, begun).await
+            }
+        };
+        let mut pace = self.pace.borrow_mut();
+        match &dialed {
+            Ok(_) => pace.succeed(),
+            Err(error) => pace.fail(begun.into_std(), error),
+        }
+        dialed
+    }
+
+    async fn dial_here(&self, path: &Path, begun: Instant) -> Result<Dialed, DialError> {
+        let Target::Here { port } = self.target else {
+            unreachable!("a unix socket leads to this host")
+        };
+        let attempt = attempt::unix(path, &self.greeting, port);
+        let late = |_| DialError::Unreachable {
+            address: path.to_string_lossy().into(),
+            source: Arc::new(std::io::ErrorKind::TimedOut.into()),
+        };
+        timeout_at(begun + DIAL_TIMEOUT, attempt).await.map_err(late)?
     }
 
     /// What it dials.
@@ -94,42 +157,5 @@ pub enum Reached {
     At(SocketAddr),
 }
 
-/// Why a scheduler was not reached. The later variants are worth more: when several addresses fail,
-/// the last in this order is told.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    /// Nobody is known to be anywhere.
-    #[error("no scheduler was found")]
-    NotFound,
-    /// Nobody answers.
-    #[error("`{address}` cannot be reached")]
-    Unreachable {
-        /// Where.
-        address: Box<str>,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The two sides did not come together.
-    #[error("{error}, at `{address}`")]
-    Handshake {
-        /// Where.
-        address: Box<str>,
-        /// Why.
-        error: HandshakeError,
-    },
-    /// Their versions do not fit.
-    #[error("{error}, at `{address}`")]
-    Greeting {
-        /// Where.
-        address: Box<str>,
-        /// Why.
-        error: GreetingError,
-    },
-    /// A directory of this user cannot be used.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// There is no identity.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-}
+#[cfg(test)]
+mod tests;

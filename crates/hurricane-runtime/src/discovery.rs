@@ -4,6 +4,9 @@
 //! that this key has signed are dialed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::identity::{KeyPair, Name, PublicKey};
 
@@ -16,28 +19,30 @@ impl Announcement {
     /// Announces a scheduler that listens on a port of this host.
     pub fn start(cluster: &KeyPair, name: &Name, port: u16) -> Result<Self, DiscoveryError> {
         let _ = (cluster, name, port);
-        todo!()
+        Err(DiscoveryError("not yet".into()))
     }
 }
 
 /// Listens for announcements. Dropped, it ends.
 #[derive(Debug)]
-pub struct Browser {}
+pub struct Browser {
+    found: watch::Sender<Vec<Found>>,
+}
 
 impl Browser {
-    /// Begins, with a question to all networks.
-    pub fn start() -> Result<Self, DiscoveryError> {
-        todo!()
+    /// The one of this process, which begins with a question to all networks.
+    pub fn shared() -> Result<Arc<Self>, DiscoveryError> {
+        Err(DiscoveryError("not yet".into()))
     }
 
     /// The schedulers that are announced now, each with what its key has signed.
     pub fn found(&self) -> Vec<Found> {
-        todo!()
+        self.found.borrow().clone()
     }
 
-    /// Waits until what is found has changed since the last call.
-    pub async fn changed(&self) {
-        todo!()
+    /// What is announced, and word of each change.
+    pub fn watch(&self) -> watch::Receiver<Vec<Found>> {
+        self.found.subscribe()
     }
 }
 

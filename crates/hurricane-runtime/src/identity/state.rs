@@ -2,9 +2,10 @@
 //! with its list of authorized keys.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Authorized, DirectoryError, IdentityError, KeyPair, Name, Place};
+use super::{Authorized, DirectoryError, FileError, IdentityError, KeyPair, Name, Place, PublicKey};
 use crate::platform::directories::{make_private, make_private_with_parents, state};
 use crate::platform::private_files::{Changing, read};
 
@@ -14,6 +15,9 @@ const KEY: &str = "key";
 /// The directory of what each machine has, and that in which it keeps where it is a member.
 const MACHINES: &str = "machines";
 const MEMBERSHIPS: &str = "memberships";
+
+/// The directory of what is kept of each cluster whose scheduler runs here.
+const CLUSTERS: &str = "clusters";
 
 /// Several times the size of a key.
 const MAX_KEY_BYTES: u64 = 1024;
@@ -30,6 +34,15 @@ impl State {
         Self::open_at(state()?)
     }
 
+    /// The same, if it is there: who holds no key is left without one.
+    pub fn open_if_any() -> Result<Option<Self>, IdentityError> {
+        let root = state()?;
+        if fs::symlink_metadata(&root).is_err() {
+            return Ok(None);
+        }
+        Self::open_at(root).map(Some)
+    }
+
     /// One that was chosen otherwise.
     pub fn open_at(root: PathBuf) -> Result<Self, IdentityError> {
         make_private_with_parents(Place::State, &root)?;
@@ -39,6 +52,30 @@ impl State {
     /// The key of this machine, made at the first use.
     pub fn machine_key(&self) -> Result<KeyPair, IdentityError> {
         key_in(&self.directory(MACHINES, &host())?)
+    }
+
+    /// The clusters of this user, in the order of their names, with their keys as far as they can be
+    /// read: those whose scheduler runs here, or ran, or does on another machine with this home.
+    pub fn clusters(&self) -> Result<Vec<(Name, Option<PublicKey>)>, IdentityError> {
+        let directory = self.root.join(CLUSTERS);
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(FileError::Unreadable { file: directory, source }.into()),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let key_of = |name: &Name| {
+            let key = read(&directory.join(name.as_str()).join(KEY), MAX_KEY_BYTES).ok()??;
+            KeyPair::from_pkcs8(&key).map(|key| key.public())
+        };
+        let mut clusters: Vec<_> = names
+            .map(|name: Name| {
+                let key = key_of(&name);
+                (name, key)
+            })
+            .collect();
+        clusters.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(clusters)
     }
 
     /// Where this machine's memberships are, made if need be.
@@ -59,7 +96,12 @@ impl State {
 
     /// What is kept of a cluster whose scheduler runs here, made if need be.
     pub fn cluster(&self, name: &Name) -> Result<ClusterState, IdentityError> {
-        Ok(ClusterState { directory: self.directory("clusters", name)? })
+        Ok(ClusterState { directory: self.directory(CLUSTERS, name)? })
+    }
+
+    /// Whether this user ever had a scheduler.
+    pub fn has_clusters(&self) -> bool {
+        fs::read_dir(self.root.join(CLUSTERS)).is_ok_and(|mut clusters| clusters.next().is_some())
     }
 
     fn directory(&self, kind: &str, name: &Name) -> Result<PathBuf, DirectoryError> {

@@ -222,6 +222,14 @@ pub(crate) fn runtime() -> PathBuf {
     })
 }
 
+/// Where this user's scheduler on an initialization port of this host is reached. Makes the runtime
+/// directory, and checks that it is private.
+pub(crate) fn local_socket(port: u16) -> Result<PathBuf, DirectoryError> {
+    let directory = runtime();
+    make_private(Place::Runtime, &directory)?;
+    Ok(directory.join(format!("scheduler-{port}.sock")))
+}
+
 /// Where keys stay; not made, and not looked at.
 pub(crate) fn state() -> Result<PathBuf, DirectoryError> {
     let of_home = || Some(env::home_dir()?.join(".local/state"));
@@ -274,7 +282,7 @@ pub(crate) fn make_private_with_parents(
 }
 
 /// Opens a file, making it if need be, and locks it.
-pub(super) fn lock(file: &Path, how: FlockOperation) -> io::Result<File> {
+pub(crate) fn lock(file: &Path, how: FlockOperation) -> io::Result<File> {
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)?;
     rustix::fs::flock(&file, how)?;

@@ -6,10 +6,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::io::unix::AsyncFd;
 
 /// Descriptors above this are not closed in children. A process with a million open ones has other
@@ -41,6 +43,71 @@ impl ProcessMark {
     }
 }
 
+/// A stream whose descriptor forked children close.
+#[derive(Debug)]
+pub(crate) struct HiddenFromChildren<S: AsRawFd> {
+    stream: S,
+    process: ProcessMark,
+}
+
+impl<S: AsRawFd> HiddenFromChildren<S> {
+    /// Takes a stream that no forked child may keep. It is dropped in a child by nobody: what holds
+    /// it lives in a thread that is not there.
+    pub(crate) fn new(stream: S) -> Self {
+        let process = ProcessMark::here();
+        register(stream.as_raw_fd());
+        Self { stream, process }
+    }
+}
+
+impl<S: AsRawFd> Drop for HiddenFromChildren<S> {
+    fn drop(&mut self) {
+        if self.process.is_here() {
+            unregister(self.stream.as_raw_fd());
+        }
+    }
+}
+
+impl<S: AsyncRead + AsRawFd + Unpin> AsyncRead for HiddenFromChildren<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + AsRawFd + Unpin> AsyncWrite for HiddenFromChildren<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 /// A descriptor that forked children close.
 #[derive(Debug)]
 pub(crate) struct Unshared {
@@ -53,9 +120,7 @@ impl Unshared {
     /// Takes a descriptor that no forked child may keep.
     pub(crate) fn new(descriptor: OwnedFd) -> Self {
         let process = ProcessMark::here();
-        if let Some((word, bit)) = place_of(descriptor.as_raw_fd()) {
-            word.fetch_or(bit, Ordering::Relaxed);
-        }
+        register(descriptor.as_raw_fd());
         Self { descriptor: Some(descriptor), process }
     }
 
@@ -98,9 +163,19 @@ impl Drop for Unshared {
             std::mem::forget(descriptor);
             return;
         }
-        if let Some((word, bit)) = place_of(descriptor.as_raw_fd()) {
-            word.fetch_and(!bit, Ordering::Relaxed);
-        }
+        unregister(descriptor.as_raw_fd());
+    }
+}
+
+fn register(descriptor: RawFd) {
+    if let Some((word, bit)) = place_of(descriptor) {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+fn unregister(descriptor: RawFd) {
+    if let Some((word, bit)) = place_of(descriptor) {
+        word.fetch_and(!bit, Ordering::Relaxed);
     }
 }
 
@@ -132,7 +207,8 @@ extern "C" fn close_in_child() {
             bits &= bits - 1;
             let descriptor = RawFd::try_from(descriptor).expect("descriptors are below 1 << 20");
             #[expect(unsafe_code, reason = "the owner lives in a thread that is not in this child")]
-            // SAFETY: the descriptor belongs to an `Unshared`, which does not close it in a child.
+            // SAFETY: the descriptor belongs to an `Unshared` or a `HiddenFromChildren`, which does not
+            // close it in a child.
             unsafe {
                 libc::close(descriptor);
             }

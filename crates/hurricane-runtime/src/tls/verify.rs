@@ -64,7 +64,7 @@ pub enum Pin {
 }
 
 impl Pin {
-    fn holds(&self, key: &PublicKey) -> bool {
+    pub(crate) fn holds(&self, key: &PublicKey) -> bool {
         match self {
             Self::Fingerprint(fingerprint) => key.fingerprint() == *fingerprint,
             Self::Key(pinned) => key == pinned,

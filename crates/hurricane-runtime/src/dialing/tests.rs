@@ -1,0 +1,1 @@
+//! Dialing over loopback.
