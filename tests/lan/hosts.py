@@ -7,6 +7,7 @@ nothing refers to it: nothing has a name that could be left behind.
 
 import contextlib
 import ctypes
+import ipaddress
 import os
 import re
 import select
@@ -29,6 +30,9 @@ BIN = Path(sys.prefix) / "bin"
 
 CLONE_NEWUTS = 0x0400_0000
 CLONE_NEWNET = 0x4000_0000
+
+# A state of a socket in `/proc/net/tcp`.
+_LISTEN = "0A"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -273,6 +277,19 @@ class Host:
                     found[int(directory.name)] = b" ".join(words).decode(errors="replace").strip()
         return found
 
+    def listeners(self) -> list[tuple[str, str, int]]:
+        """Return its open doors: `tcp` or `udp`, address and port."""
+        found = []
+        with self.inside():
+            for kind in ("tcp", "tcp6", "udp", "udp6"):
+                lines = Path(f"/proc/thread-self/net/{kind}").read_text().splitlines()[1:]
+                for line in lines:
+                    _, local, _, state = line.split()[:4]
+                    if kind.startswith("udp") or state == _LISTEN:
+                        address, port = local.split(":")
+                        found.append((kind.rstrip("6"), _address(address), int(port, 16)))
+        return found
+
     def inside(self) -> contextlib.AbstractContextManager[None]:
         """Let this thread make sockets of this host; those that it has made stay so."""
         return _in_network(self._net)
@@ -302,7 +319,7 @@ class Network:
     def __init__(self, number: int) -> None:
         self.number = number
         self._hosts: list[Host] = []
-        self._ports: dict[str, str] = {}
+        self._ports: dict[Host, str] = {}
         # A host of its own: what nothing runs on.
         self._net, self._uts = _new_namespaces(f"bridge-{number}")
         self._ip("link", "set", "lo", "up")
@@ -328,16 +345,16 @@ class Network:
         host.run("ip", "link", "set", link, "up")
         host.links.append(link)
         host.addresses.append(address)
-        self._ports[host.name] = port
+        self._ports[host] = port
         return address
 
     def cut(self, host: Host) -> None:
         """Pull a host's cable."""
-        self._ip("link", "set", self._ports[host.name], "down")
+        self._ip("link", "set", self._ports[host], "down")
 
     def heal(self, host: Host) -> None:
         """Put it back."""
-        self._ip("link", "set", self._ports[host.name], "up")
+        self._ip("link", "set", self._ports[host], "up")
 
     @contextlib.contextmanager
     def capture(self) -> Iterator["Capture"]:
@@ -400,7 +417,7 @@ class Lan:
         # Short: the address of a unix socket has room for a hundred bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="lan-", dir=_scratch()))
         self.directory.chmod(0o755)
-        self._hosts: dict[str, Host] = {}
+        self._hosts: list[Host] = []
         self._networks: list[Network] = []
 
     def network(self) -> Network:
@@ -409,17 +426,17 @@ class Lan:
         self._networks.append(network)
         return network
 
-    def host(self, name: str, *networks: Network) -> Host:
+    def host(self, name: str, *networks: Network, directory: str = "") -> Host:
         """Make a host in some networks."""
-        host = Host(name, self.directory / name)
-        self._hosts[name] = host
+        host = Host(name, self.directory / (directory or name))
+        self._hosts.append(host)
         for network in networks:
             network.attach(host)
         return host
 
     def close(self) -> None:
         """End all that runs, and take everything away."""
-        for host in self._hosts.values():
+        for host in self._hosts:
             host.close()
         for network in self._networks:
             network.close()
@@ -429,7 +446,7 @@ class Lan:
         """Return what all programs have printed."""
         return "\n".join(
             f"--- {host.name}: {' '.join(process.command[-6:])}\n{process.output()[-4000:]}"
-            for host in self._hosts.values()
+            for host in self._hosts
             for process in host._processes
         )
 
@@ -480,9 +497,18 @@ def _run(*command: str) -> None:
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
+def _address(text: str) -> str:
+    """Read an address as `/proc/net` writes it: in words of the machine's own byte order."""
+    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+MEASURED: list[str] = []
+
+
 def measured(what: str, seconds: float, promised: float) -> None:
-    """Print how long something took, and fail if that was over three times what is promised."""
-    print(f"\n  measured: {what}: {seconds:.2f} s (promised: {promised:g} s)")
+    """Note how long something took, and fail if that was over three times what is promised."""
+    MEASURED.append(f"{what}: {seconds:.2f} s (promised: {promised:g} s)")
     assert seconds <= 3 * promised, f"{what} took {seconds:.2f} s, promised are {promised:g} s"
 
 
