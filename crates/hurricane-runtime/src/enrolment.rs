@@ -9,7 +9,7 @@
 mod invitations;
 mod message;
 
-pub use invitations::{Invitation, Invitations, MAX_INVITATIONS, TooManyInvitations};
+pub use invitations::{Invitation, Invitations, Judgement, MAX_INVITATIONS, TooManyInvitations};
 pub use message::{ANSWER_BYTES, Claim, Enrolled, REQUEST_BYTES, Refusal};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Joiner<S> {
     pub async fn answer(
         mut self,
         own: &Greeting,
-        decide: impl FnOnce(&Claim) -> Result<Enrolled, Refusal>,
+        decide: impl AsyncFnOnce(&Claim) -> Result<Enrolled, Refusal>,
     ) -> Result<Enrolled, EnrolmentError> {
         let deadline = self.deadline;
         let answered = timeout_at(deadline, self.hear_and_answer(own, decide)).await;
@@ -147,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Joiner<S> {
     async fn hear_and_answer(
         &mut self,
         own: &Greeting,
-        decide: impl FnOnce(&Claim) -> Result<Enrolled, Refusal>,
+        decide: impl AsyncFnOnce(&Claim) -> Result<Enrolled, Refusal>,
     ) -> Result<Enrolled, EnrolmentError> {
         greet_dialer(&mut self.stream, own).await?;
         let mut request = [0; REQUEST_BYTES];
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Joiner<S> {
         heard.map_err(|error| refusal(&self.stream, error))?;
         let request = Request::decode(&request).ok_or(EnrolmentError::Malformed)?;
         let claim = Claim { request, key: self.key, connection: exporter(&self.stream, EXPORTER)? };
-        let answer = decide(&claim);
+        let answer = decide(&claim).await;
         let said = self.say(&message::encode_answer(&answer)).await;
         said.map_err(|error| refusal(&self.stream, error))?;
         Ok(answer?)

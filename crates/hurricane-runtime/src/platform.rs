@@ -3,6 +3,8 @@
 pub(crate) mod descriptors;
 pub(crate) mod directories;
 pub(crate) mod fork;
+pub(crate) mod hold;
+pub(crate) mod interruption;
 pub(crate) mod local_socket;
 pub(crate) mod machine;
 pub(crate) mod parent;
@@ -10,3 +12,5 @@ pub(crate) mod private_files;
 pub(crate) mod processes;
 pub(crate) mod signals;
 pub(crate) mod standard_output;
+pub(crate) mod tcp;
+pub(crate) mod wall_clock;

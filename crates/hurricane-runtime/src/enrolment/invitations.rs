@@ -41,8 +41,17 @@ pub struct Invitations {
 struct Given {
     invitation: Invitation,
     expires: Time,
-    /// What each machine was told that used it.
-    answers: BTreeMap<PublicKey, Enrolled>,
+    /// What each machine was told that used it; nothing if it has left since.
+    answers: BTreeMap<PublicKey, Option<Enrolled>>,
+}
+
+/// What a claim is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is good for this ticket.
+    Good(TicketId),
+    /// It was good before: the answer of then is lost, or on its way.
+    Answered(Enrolled),
 }
 
 /// There are [`MAX_INVITATIONS`] already.
@@ -87,29 +96,39 @@ impl Invitations {
         self.given.retain(|_, given| !given.answers.contains_key(key));
     }
 
-    /// Answers a claim. One that is good has `enrol` let its key in, which happens before this
-    /// returns and at most once for a ticket and a key; if it fails, the ticket is as it was.
-    pub fn redeem(
+    /// A machine is no member any more, by its own wish. If it comes back with its ticket, that is
+    /// no further use of it.
+    pub fn forget_answer_to(&mut self, key: &PublicKey) {
+        for given in self.given.values_mut() {
+            given.answers.entry(*key).and_modify(|answer| *answer = None);
+        }
+    }
+
+    /// Judges a claim. For one that is good, let its key in, and [`spend`](Self::spend) its ticket
+    /// before another claim is judged; if that fails, the ticket is as it was.
+    pub fn judge(
         &mut self,
         now: Time,
         source: Source,
         claim: &Claim,
-        enrol: impl FnOnce(TicketId, &Claim) -> Option<Enrolled>,
-    ) -> Result<Enrolled, Refusal> {
+    ) -> Result<Judgement, Refusal> {
         if !self.tries.count(now, source) {
             return Err(Refusal::TooManyTries);
         }
         let (id, given) = self.known_to(claim).ok_or(Refusal::Unknown)?;
         given.check(now, claim)?;
-        if let Some(answer) = given.answers.get(&claim.key()) {
-            return Ok(answer.clone());
+        match given.answers.get(&claim.key()) {
+            Some(Some(answer)) => Ok(Judgement::Answered(answer.clone())),
+            None if given.is_used() => Err(Refusal::Used),
+            Some(None) | None => Ok(Judgement::Good(id)),
         }
-        if given.is_used() {
-            return Err(Refusal::Used);
+    }
+
+    /// Counts a use of a ticket, by a key that was let in.
+    pub fn spend(&mut self, ticket: TicketId, key: PublicKey, answer: Enrolled) {
+        if let Some(given) = self.given.get_mut(&ticket) {
+            given.answers.insert(key, Some(answer));
         }
-        let answer = enrol(id, claim).ok_or(Refusal::NotWritten)?;
-        given.answers.insert(claim.key(), answer.clone());
-        Ok(answer)
     }
 
     /// The invitation whose secret a claim proves. Compares with every one, so that how long it
@@ -186,15 +205,25 @@ mod tests {
 
         fn redeem(&mut self, now: Time, claim: &Claim) -> Result<Enrolled, Refusal> {
             // From another address each time: what limits tries has tests of its own.
-            self.tries += 1;
+            self.tries = self.tries.wrapping_add(1);
             let [high, low] = self.tries.to_be_bytes();
             let source = Source::from(IpAddr::from([10, 0, high, low]));
-            let enrolled = &mut self.enrolled;
-            self.invitations.redeem(now, source, claim, |_, claim| {
-                *enrolled += 1;
-                let name = Name::near(&format!("{}-{enrolled}", claim.wanted_name()));
-                Some(Enrolled { name, roles: claim.roles() })
-            })
+            match self.invitations.judge(now, source, claim)? {
+                Judgement::Answered(answer) => Ok(answer),
+                Judgement::Good(ticket) => {
+                    self.enrolled += 1;
+                    let name = Name::near(&format!("{}-{}", claim.wanted_name(), self.enrolled));
+                    let answer = Enrolled { name, roles: claim.roles() };
+                    self.invitations.spend(ticket, claim.key(), answer.clone());
+                    Ok(answer)
+                }
+            }
+        }
+
+        /// As if nothing limited tries.
+        fn redeem_as_often_as_wished(&mut self, claim: &Claim) -> Result<Enrolled, Refusal> {
+            self.invitations.tries = Tries::default();
+            self.redeem(NOW, claim)
         }
 
         fn redeem_by(&mut self, now: Time, key: PublicKey) -> Result<Enrolled, Refusal> {
@@ -241,16 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn s8_a_hundred_thousand_guesses_find_nothing() {
+        let (mut case, machine) = (Case::new(1), key());
+        for _ in 0..100_000 {
+            let guess = claim(&secret(), machine, Roles::NODE);
+            let answer = case.redeem_as_often_as_wished(&guess);
+            assert_eq!(answer, Err(Refusal::Unknown));
+        }
+        assert_eq!(case.enrolled, 0);
+        assert!(case.redeem_by(NOW, machine).is_ok());
+    }
+
+    #[test]
     fn s8_few_tries_from_one_source() {
         let mut case = Case::new(1);
         let source = Source::from(IpAddr::from([10, 0, 0, 1]));
         let wrong = claim(&secret(), key(), Roles::NODE);
-        let mut redeem =
-            |claim| case.invitations.redeem(NOW, source, claim, |_, _| unreachable!("it is wrong"));
         for _ in 0..5 {
-            assert_eq!(redeem(&wrong), Err(Refusal::Unknown));
+            assert_eq!(case.invitations.judge(NOW, source, &wrong), Err(Refusal::Unknown));
         }
-        assert_eq!(redeem(&wrong), Err(Refusal::TooManyTries));
+        assert_eq!(case.invitations.judge(NOW, source, &wrong), Err(Refusal::TooManyTries));
     }
 
     #[test]
@@ -284,9 +323,19 @@ mod tests {
         let mut case = Case::new(1);
         let good = claim(&case.secret, key(), Roles::NODE);
         let source = Source::from(IpAddr::from([10, 0, 0, 1]));
-        let answer = case.invitations.redeem(NOW, source, &good, |_, _| None);
-        assert_eq!(answer, Err(Refusal::NotWritten));
+        let judged = case.invitations.judge(NOW, source, &good);
+        assert_eq!(judged, Ok(Judgement::Good(case.ticket)));
         assert!(case.redeem_by(NOW, key()).is_ok());
+    }
+
+    #[test]
+    fn who_left_may_come_back_with_the_ticket_and_spends_nothing() {
+        let (mut case, machine) = (Case::new(1), key());
+        assert!(case.redeem_by(NOW, machine).is_ok());
+        case.invitations.forget_answer_to(&machine);
+        assert_eq!(case.redeem_by(NOW, key()), Err(Refusal::Used));
+        assert!(case.redeem_by(NOW, machine).is_ok());
+        assert_eq!(case.enrolled, 2);
     }
 
     #[test]

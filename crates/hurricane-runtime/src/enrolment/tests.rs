@@ -63,12 +63,18 @@ impl Scheduler {
             panic!("nobody is a member");
         };
         let source = Source::from(IpAddr::from(Ipv4Addr::LOCALHOST));
-        let decide = |claim: &Claim| {
+        let decide = async |claim: &Claim| {
             let mut invitations = self.invitations.lock().expect("no test panicked with it");
-            invitations.redeem(now, source, claim, |_, claim| {
-                self.authorized.insert(claim.key(), claim.roles());
-                Some(Enrolled { name: claim.wanted_name().clone(), roles: claim.roles() })
-            })
+            match invitations.judge(now, source, claim)? {
+                Judgement::Answered(answer) => Ok(answer),
+                Judgement::Good(ticket) => {
+                    self.authorized.insert(claim.key(), claim.roles());
+                    let name = claim.wanted_name().clone();
+                    let answer = Enrolled { name, roles: claim.roles() };
+                    invitations.spend(ticket, claim.key(), answer.clone());
+                    Ok(answer)
+                }
+            }
         };
         joiner.answer(&Greeting::own(Side::Scheduler, Some(11)), decide).await
     }

@@ -19,7 +19,7 @@ impl Name {
     }
 
     /// This name with a number, shortened if need be.
-    pub(super) fn numbered(&self, number: usize) -> Self {
+    pub(crate) fn numbered(&self, number: usize) -> Self {
         let number = format!("-{number}");
         let kept = self.0.len().min(MAX_BYTES - number.len());
         Self(format!("{}{number}", &self.0[..kept]))

@@ -56,6 +56,12 @@ impl Roles {
     }
 }
 
+impl From<Role> for Roles {
+    fn from(role: Role) -> Self {
+        Self(role as u8)
+    }
+}
+
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = WORDS.iter().filter(|(role, _)| self.contains(*role)).map(|(_, word)| word);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Authorized, DirectoryError, FileError, IdentityError, KeyPair, Name, Place, PublicKey};
 use crate::platform::directories::{make_private, make_private_with_parents, state};
+use crate::platform::hold::Hold;
 use crate::platform::private_files::{Changing, read};
 
 /// The name of a key's file.
@@ -18,6 +19,9 @@ const MEMBERSHIPS: &str = "memberships";
 
 /// The directory of what is kept of each cluster whose scheduler runs here.
 const CLUSTERS: &str = "clusters";
+
+/// The name of what the running scheduler of a cluster holds.
+const RUNNING: &str = "running.lock";
 
 /// Several times the size of a key.
 const MAX_KEY_BYTES: u64 = 1024;
@@ -99,11 +103,6 @@ impl State {
         Ok(ClusterState { directory: self.directory(CLUSTERS, name)? })
     }
 
-    /// Whether this user ever had a scheduler.
-    pub fn has_clusters(&self) -> bool {
-        fs::read_dir(self.root.join(CLUSTERS)).is_ok_and(|mut clusters| clusters.next().is_some())
-    }
-
     fn directory(&self, kind: &str, name: &Name) -> Result<PathBuf, DirectoryError> {
         let of_kind = self.root.join(kind);
         make_private(Place::State, &of_kind)?;
@@ -128,6 +127,12 @@ impl ClusterState {
     /// The key of the cluster, made at the first use.
     pub fn key(&self) -> Result<KeyPair, IdentityError> {
         key_in(&self.directory)
+    }
+
+    /// Takes the right to run its scheduler; nothing if another process has it.
+    pub(crate) fn hold(&self) -> Result<Option<Hold>, IdentityError> {
+        let file = self.directory.join(RUNNING);
+        Ok(Hold::take(file.clone()).map_err(|error| FileError::writing(&file, error))?)
     }
 
     /// Who may join.

@@ -1,17 +1,16 @@
 //! Where the processes of one user on one host meet their scheduler: a unix socket in the runtime
 //! directory, named after the initialization port. One scheduler at a time has it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use tokio::net::UnixStream;
 
-use super::directories::{DirectoryError, Place, lock, make_private, runtime};
-use super::fork::Unshared;
+use super::directories::{DirectoryError, Place, make_private, runtime};
+use super::hold::Hold;
 
 /// Where the scheduler on a port is met, whether there is one or not.
 pub(crate) fn path(port: u16) -> PathBuf {
@@ -62,28 +61,17 @@ impl LocalSocketError {
 #[derive(Debug)]
 pub(crate) struct PortClaim {
     port: u16,
-    file: PathBuf,
-    /// Locked for as long as this process lives, whatever children it forks.
-    _lock: Unshared,
+    _hold: Hold,
 }
 
 impl PortClaim {
-    /// Claims a port; nothing if another process has it.
+    /// Claims a port; nothing if another scheduler has it.
     pub(crate) fn make(port: u16) -> Result<Option<Self>, LocalSocketError> {
         let directory = runtime();
         make_private(Place::Runtime, &directory)?;
         let file = directory.join(format!("scheduler-{port}.lock"));
-        loop {
-            match lock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(lock) if is_named(&lock, &file) => {
-                    return Ok(Some(Self { port, file, _lock: Unshared::new(lock.into()) }));
-                }
-                // Its holder has just removed it.
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(LocalSocketError::at(&file, error)),
-            }
-        }
+        let hold = Hold::take(file.clone()).map_err(|error| LocalSocketError::at(&file, error))?;
+        Ok(hold.map(|hold| Self { port, _hold: hold }))
     }
 
     /// Listens, in the place of a socket that a killed scheduler left.
@@ -104,18 +92,6 @@ impl PortClaim {
             Err(error) => Err(LocalSocketError::at(&path, error)),
         }
     }
-}
-
-impl Drop for PortClaim {
-    fn drop(&mut self) {
-        // Before the lock goes. Best effort: a leftover is locked anew by the next scheduler.
-        let _ = fs::remove_file(&self.file);
-    }
-}
-
-fn is_named(opened: &File, file: &Path) -> bool {
-    let (Ok(opened), Ok(named)) = (opened.metadata(), fs::metadata(file)) else { return false };
-    (opened.dev(), opened.ino()) == (named.dev(), named.ino())
 }
 
 /// A socket that is listened at. Dropped, it is gone.

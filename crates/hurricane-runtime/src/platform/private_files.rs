@@ -102,7 +102,7 @@ impl FileError {
         }
     }
 
-    fn writing(file: &Path, source: io::Error) -> Self {
+    pub(crate) fn writing(file: &Path, source: io::Error) -> Self {
         let file = file.to_owned();
         if is_full(&source) {
             Self::Full { file, source }

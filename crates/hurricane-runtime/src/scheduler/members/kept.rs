@@ -1,0 +1,56 @@
+//! What clients have put and is too large for a message. Which of it, and for how long, is decided
+//! by the state machine.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hurricane_core::id::{NodeId, ObjectId, ObjectNumber};
+use hurricane_core::member::{Content, PIECE_BYTES};
+use hurricane_core::message::Stored;
+
+/// Objects beside the scheduler.
+#[derive(Debug)]
+pub(super) struct Kept {
+    objects: BTreeMap<ObjectNumber, Bytes>,
+    last: u64,
+    bytes: u64,
+    limit_bytes: u64,
+}
+
+impl Kept {
+    /// Room for so much.
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self { objects: BTreeMap::new(), last: 0, bytes: 0, limit_bytes }
+    }
+
+    /// Keeps an object, if there is room.
+    pub(super) fn keep(&mut self, bytes: Bytes) -> Option<Stored> {
+        let size_bytes = bytes.len() as u64;
+        let total = self.bytes.checked_add(size_bytes)?;
+        if total > self.limit_bytes {
+            return None;
+        }
+        self.bytes = total;
+        self.last += 1;
+        let number = ObjectNumber(self.last);
+        self.objects.insert(number, bytes);
+        Some(Stored { object: ObjectId { node: NodeId::SCHEDULER, number }, size_bytes })
+    }
+
+    /// Forgets objects.
+    pub(super) fn drop_all(&mut self, objects: &[ObjectNumber]) {
+        for object in objects {
+            if let Some(bytes) = self.objects.remove(object) {
+                self.bytes -= bytes.len() as u64;
+            }
+        }
+    }
+
+    /// A piece of an object, if it is here and that large.
+    pub(super) fn piece(&self, object: ObjectNumber, offset: u64) -> Option<Content> {
+        let whole = self.objects.get(&object)?;
+        let start = usize::try_from(offset).ok().filter(|start| *start < whole.len())?;
+        let end = whole.len().min(start + PIECE_BYTES);
+        Some(Content { total_bytes: whole.len() as u64, bytes: whole.slice(start..end) })
+    }
+}
