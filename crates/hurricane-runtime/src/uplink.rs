@@ -54,6 +54,8 @@ struct Shared<M> {
     dial: Box<dyn Fn() -> Dialing>,
     began: Instant,
     changed: Notify,
+    /// Nothing is under way any more.
+    acknowledged: Notify,
     /// What happened and was not told yet, in its order.
     untold: RefCell<VecDeque<Event<M>>>,
     is_telling: Cell<bool>,
@@ -63,7 +65,7 @@ struct Shared<M> {
 }
 
 /// A connection that is being made.
-type Dialing = Pin<Box<dyn Future<Output = Result<Dialed, DialError>>>>;
+pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Dialed, DialError>>>>;
 
 /// The parts of a message, made when their time has come.
 type Later = Box<dyn FnOnce() -> Vec<Bytes>>;
@@ -97,7 +99,8 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
         Self::start_with(Box::new(dial), boot, tell)
     }
 
-    fn start_with(
+    /// The same, dialing as a test likes.
+    pub(crate) fn start_with(
         dial: Box<dyn Fn() -> Dialing>,
         boot: BootId,
         tell: Box<dyn Fn(Event<M>)>,
@@ -115,6 +118,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
             dial,
             began: Instant::now(),
             changed: Notify::new(),
+            acknowledged: Notify::new(),
             untold: RefCell::default(),
             is_telling: Cell::new(false),
             is_dropped: Cell::new(false),
@@ -149,9 +153,16 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
     }
 
     /// Whether all that was sent has arrived.
-    pub(crate) fn is_acknowledged(&self) -> bool {
+    fn is_acknowledged(&self) -> bool {
         let state = self.shared.state.borrow();
         state.waiting.is_empty() && state.later.is_empty() && state.session.unacknowledged() == 0
+    }
+
+    /// Waits until all that was sent has arrived.
+    pub(crate) async fn acknowledged(&self) {
+        while !self.is_acknowledged() {
+            self.shared.acknowledged.notified().await;
+        }
     }
 
     /// Waits until what was sent over closed connections is on its way, the session's end among it.
@@ -244,6 +255,9 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
             self.carry_out(&mut state, action);
         }
         state.actions = actions;
+        if state.session.unacknowledged() == 0 {
+            self.acknowledged.notify_one();
+        }
         drop(state);
         self.changed.notify_one();
         self.tell_all();

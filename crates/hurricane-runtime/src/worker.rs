@@ -31,7 +31,7 @@ pub(crate) type WorkerPids = Arc<Mutex<BTreeMap<WorkerId, u32>>>;
 /// The workers of a node. It lives in the node's thread, in a tokio `LocalSet`.
 pub(crate) struct Workers {
     program: Program,
-    directory: Rc<OwnDirectory>,
+    directory: Arc<OwnDirectory>,
     store: Arc<Store>,
     pids: WorkerPids,
     /// Where events go.
@@ -75,7 +75,7 @@ enum End {
 impl Workers {
     pub(crate) fn new(
         program: Program,
-        directory: Rc<OwnDirectory>,
+        directory: Arc<OwnDirectory>,
         store: Arc<Store>,
         pids: WorkerPids,
         report: Box<dyn Fn(Event)>,

@@ -31,6 +31,11 @@ impl PublicKey {
         Fingerprint(*first)
     }
 
+    /// The key that has these 32 bytes. Whether anybody has its secret part, TLS shows.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Its 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

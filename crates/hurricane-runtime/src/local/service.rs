@@ -63,7 +63,7 @@ impl Service {
         let reporting = Arc::clone(&shared);
         let report = Box::new(move |event| reporting.inbox.push(Input::Node(event)));
         let (store, pids) = (Arc::clone(&shared.store), Arc::clone(&shared.pids));
-        let workers = Workers::new(program, Rc::new(directory), store, pids, report);
+        let workers = Workers::new(program, Arc::new(directory), store, pids, report);
         Self { shared, workers, inputs: Vec::new(), effects: Vec::new() }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Deliveries<'a> {
 
     fn refuse(&mut self, client: ClientId, reason: &'static str) {
         self.deliver();
-        if let Some(mailbox) = self.shared.mailbox(client) {
+        if let Some(mailbox) = self.shared.mailboxes.of(client) {
             mailbox.close(ConnectionError::Refused { reason });
         }
     }
@@ -157,7 +157,7 @@ impl<'a> Deliveries<'a> {
     fn deliver(&mut self) {
         let messages = std::mem::take(&mut self.messages);
         if !messages.is_empty()
-            && let Some(mailbox) = self.shared.mailbox(self.client)
+            && let Some(mailbox) = self.shared.mailboxes.of(self.client)
         {
             mailbox.deliver(messages);
         }
@@ -169,6 +169,6 @@ struct Closing(Arc<Shared>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.close_mailboxes();
+        self.0.mailboxes.close();
     }
 }

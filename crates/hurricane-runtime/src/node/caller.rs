@@ -59,6 +59,8 @@ struct State {
     /// The seat of the session that lasts.
     seat: Option<Occupied>,
     seats: u64,
+    /// Whether the program asks for no more.
+    has_left: bool,
 }
 
 /// What there is during a session.
@@ -108,9 +110,9 @@ impl Caller {
         self.conclude(|run, ran| WorkerToNode::Finished { run, result, ran })
     }
 
-    /// Says that what is in hand cannot be done, in a sentence. False as in [`Self::finish`].
-    pub fn fail(&self, sentence: &str) -> bool {
-        let exception = Bytes::copy_from_slice(sentence.as_bytes());
+    /// Says that what is in hand cannot be done, by the opaque description of an exception. False as
+    /// in [`Self::finish`].
+    pub fn fail(&self, exception: Bytes) -> bool {
         self.conclude(|run, ran| WorkerToNode::Raised { run, exception, ran })
     }
 
@@ -121,6 +123,17 @@ impl Caller {
         let Some((run, _)) = seat.in_hand.take() else { return false };
         seat.say(Said::GaveBack(run.worker));
         true
+    }
+
+    /// Gives back what is in hand and whatever comes later: the program will ask for no more.
+    pub fn leave(&self) {
+        let mut state = self.shared.lock();
+        state.has_left = true;
+        let Some(seat) = &mut state.seat else { return };
+        let in_hand = seat.in_hand.take().map(|(run, _)| run);
+        for run in in_hand.into_iter().chain(seat.offered.take().map(|(run, _)| run)) {
+            seat.say(Said::GaveBack(run.worker));
+        }
     }
 
     /// Has the program hear of something.
@@ -219,7 +232,8 @@ impl Seat {
 
     /// What a worker is told, with the bytes of stored values in their place.
     pub(crate) fn tell(&self, worker: WorkerId, message: NodeToWorker) {
-        if message == NodeToWorker::Stop {
+        let is_run = matches!(message, NodeToWorker::Run { .. });
+        if message == NodeToWorker::Stop || is_run && self.caller.shared.lock().has_left {
             return self.kill(worker);
         }
         self.change(|seat| match message {
@@ -403,6 +417,21 @@ mod tests {
             let died = Event::WorkerDied { worker: WORKER, death: Death::default() };
             assert_eq!(setting.events().await, [died]);
             assert!(!caller.finish(Bytes::new()));
+        });
+    }
+
+    #[test]
+    fn who_has_left_gives_everything_back() {
+        in_node_thread(async || {
+            let caller = Caller::default();
+            let setting = Setting::sit(&caller);
+            let died = Event::WorkerDied { worker: WORKER, death: Death::default() };
+            setting.offer(1);
+            caller.leave();
+            assert_eq!(setting.events().await, [died.clone()]);
+            setting.offer(2);
+            assert_eq!(setting.events().await, [died]);
+            assert_eq!(heard(&caller), None);
         });
     }
 

@@ -7,11 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hurricane_core::id::WorkerId;
 use hurricane_core::message::NodeToWorker;
-use hurricane_core::node::WorkerKind;
+use hurricane_core::node::{Event, WorkerKind};
+use tokio::task::AbortHandle;
 
+use super::NodesError;
 use super::caller::{Caller, Seat};
+use super::member::Member;
+use super::service::Common;
+use crate::platform::directories::OwnDirectory;
+use crate::platform::machine;
+use crate::platform::signals::Mask;
 use crate::store::Store;
-use crate::worker::Workers;
+use crate::worker::{Program, Workers};
 
 /// What is to run the tasks of nodes.
 #[derive(Clone, Debug)]
@@ -27,17 +34,61 @@ pub enum WorkerSource {
     Caller(Caller),
 }
 
+/// What all nodes of a process need to have their tasks run.
+pub(super) enum Equipment {
+    Processes { program: Program, directory: Arc<OwnDirectory> },
+    Caller(Caller),
+}
+
+impl Equipment {
+    /// To be made in the thread that starts the nodes: workers block the signals that it does.
+    pub(super) fn of(source: &WorkerSource) -> Result<Self, NodesError> {
+        match source {
+            WorkerSource::Processes { command, setup } => {
+                let (name, mask) = (machine::name(), Mask::current());
+                let program = Program::new(command.clone(), name, setup.clone(), mask);
+                let checked = program.check();
+                checked.map_err(|error| NodesError::Program(error.to_string().into()))?;
+                Ok(Self::Processes { program, directory: Arc::new(OwnDirectory::make()?) })
+            }
+            WorkerSource::Caller(caller) => Ok(Self::Caller(caller.clone())),
+        }
+    }
+}
+
 /// What runs the tasks of one node for as long as a session lasts.
 pub(super) enum Crew {
-    Processes(Rc<Workers>),
+    Processes { workers: Rc<Workers>, watching: AbortHandle },
     Caller { seat: Rc<Seat>, store: Arc<Store> },
 }
 
 impl Crew {
+    /// For a node of this name; `report` is told what happens to the workers.
+    pub(super) fn new(
+        common: &Common,
+        member: &Member,
+        name: Box<str>,
+        report: Box<dyn Fn(Event)>,
+    ) -> Self {
+        let store = Arc::clone(&common.store);
+        match &common.equipment {
+            Equipment::Processes { program, directory } => {
+                let program = program.of_node(name, member.gpus.clone());
+                let (directory, pids) = (Arc::clone(directory), Arc::clone(&member.pids));
+                let workers = Workers::new(program, directory, store, pids, report);
+                let watching = tokio::task::spawn_local(Rc::clone(&workers).watch_memory());
+                Self::Processes { workers, watching: watching.abort_handle() }
+            }
+            Equipment::Caller(caller) => {
+                Self::Caller { seat: Seat::new(caller.clone(), report), store }
+            }
+        }
+    }
+
     /// Starts a worker.
     pub(super) fn start(&self, worker: WorkerId, kind: &WorkerKind) {
         match self {
-            Self::Processes(workers) => workers.start(worker, kind),
+            Self::Processes { workers, .. } => workers.start(worker, kind),
             Self::Caller { seat, .. } => seat.start(worker, kind),
         }
     }
@@ -45,7 +96,7 @@ impl Crew {
     /// Has something ready to be said to a worker by the next [`Crew::flush`].
     pub(super) fn tell(&self, worker: WorkerId, message: NodeToWorker) {
         match self {
-            Self::Processes(workers) => workers.tell(worker, message),
+            Self::Processes { workers, .. } => workers.tell(worker, message),
             Self::Caller { seat, store } => seat.tell(worker, store.with_bytes(message)),
         }
     }
@@ -53,7 +104,7 @@ impl Crew {
     /// Says what the workers were told.
     pub(super) fn flush(&self) {
         match self {
-            Self::Processes(workers) => workers.flush(),
+            Self::Processes { workers, .. } => workers.flush(),
             Self::Caller { seat, .. } => seat.flush(),
         }
     }
@@ -61,7 +112,7 @@ impl Crew {
     /// Ends a worker.
     pub(super) fn kill(&self, worker: WorkerId, dump_stack: bool) {
         match self {
-            Self::Processes(workers) => workers.kill(worker, dump_stack),
+            Self::Processes { workers, .. } => workers.kill(worker, dump_stack),
             Self::Caller { seat, .. } => seat.kill(worker),
         }
     }
@@ -69,7 +120,10 @@ impl Crew {
     /// Ends all workers; returns when nothing of them is left.
     pub(super) async fn kill_all(&self) {
         match self {
-            Self::Processes(workers) => workers.kill_all().await,
+            Self::Processes { workers, watching } => {
+                watching.abort();
+                workers.kill_all().await;
+            }
             Self::Caller { seat, .. } => seat.kill_all().await,
         }
     }

@@ -3,11 +3,13 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -42,6 +44,7 @@ const GPU_VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
 const OWN_VARIABLES: &str = "HURRICANE_";
 
 /// What is run as a worker.
+#[derive(Clone)]
 pub(crate) struct Program {
     command: Vec<OsString>,
     /// The program's variables as they were at the start: a program that changes them later does so
@@ -91,6 +94,14 @@ impl Program {
         let visible = environment.iter().find(|(name, _)| name == GPU_VARIABLE);
         let gpus = machine::gpus(visible.map(|(_, list)| list));
         Self { command, environment, gpus, node_name, setup, mark: unique_mark(), mask }
+    }
+
+    /// The same for one of several nodes of a process: under a name of its own, and with a part of
+    /// the graphics processors.
+    pub(crate) fn of_node(&self, node_name: Box<str>, gpus: Range<usize>) -> Self {
+        let there = self.gpus.len();
+        let gpus = self.gpus[gpus.start.min(there)..gpus.end.min(there)].to_vec();
+        Self { node_name, gpus, mark: unique_mark(), ..self.clone() }
     }
 
     /// What marks all its workers, in the environment of everything they start: this, and a dash.
@@ -217,6 +228,8 @@ fn pipe(descriptor: OwnedFd) -> io::Result<Pipe> {
 
 /// A beginning for the marks of the workers of one program, of which no two ever live together.
 fn unique_mark() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{}", std::process::id(), now.as_nanos())
+    format!("{}-{}-{count}", std::process::id(), now.as_nanos())
 }

@@ -1,0 +1,174 @@
+//! Where other nodes of the cluster ask for objects of this process's nodes. Nothing else is
+//! answered there, and nobody else is let in.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hurricane_core::frame::{self, Decoder};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::piece;
+use super::roster::Roster;
+use crate::greeting::{Greeting, Side, greet_dialer};
+use crate::identity::{KeyPair, PublicKey};
+use crate::store::Store;
+use crate::strangers::{Source, Strangers};
+use crate::tls::{Accepted, Doors, Secured};
+
+/// The largest frame that is taken: a question has less than 40 bytes.
+const MAX_QUESTION_BYTES: u64 = 256;
+
+/// How much is read at once: more questions than are ever asked ahead.
+const READ_BYTES: usize = 1 << 10;
+
+/// A connection over which nothing was asked for so long is closed.
+const IDLE_FOR: Duration = Duration::from_secs(60);
+
+/// How long somebody may take to receive a piece: on a link of 1 Mbit/s it is 2 s.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+
+/// So many connections of one key are served at once: a machine has few nodes, and each fetches
+/// few objects at once.
+const MAX_LINES_OF_KEY: usize = 256;
+
+/// How long nobody is let in after the system had no descriptor for one who came.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The listener of this process's nodes.
+pub(crate) struct Door {
+    store: Arc<Store>,
+    roster: Rc<Roster>,
+    doors: Doors,
+    strangers: RefCell<Strangers>,
+    lines: RefCell<BTreeMap<PublicKey, BTreeMap<u64, AbortHandle>>>,
+    entered: Cell<u64>,
+}
+
+impl Door {
+    /// Opens it at a port that the system picks, and answers there for as long as the thread lives.
+    pub(crate) fn open(store: Arc<Store>, roster: &Rc<Roster>, key: &KeyPair) -> io::Result<u16> {
+        let listener = listen()?;
+        let port = listener.local_addr()?.port();
+        let door = Rc::new(Self {
+            store,
+            roster: Rc::clone(roster),
+            doors: Doors::new(key, roster.keys().clone()),
+            strangers: RefCell::default(),
+            lines: RefCell::default(),
+            entered: Cell::new(0),
+        });
+        let cutting = Rc::downgrade(&door);
+        roster.when_key_goes(Box::new(move |key| {
+            if let Some(door) = cutting.upgrade() {
+                door.cut(key);
+            }
+        }));
+        tokio::task::spawn_local(door.let_in(listener));
+        Ok(port)
+    }
+
+    async fn let_in(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    let source = Source::from(address.ip());
+                    if self.strangers.borrow_mut().enter(source) {
+                        tokio::task::spawn_local(Rc::clone(&self).receive(stream, source));
+                    }
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    async fn receive(self: Rc<Self>, stream: TcpStream, source: Source) {
+        let greeted = self.greet(stream).await;
+        self.strangers.borrow_mut().leave(source);
+        let Some((stream, key)) = greeted else { return };
+        self.strangers.borrow_mut().welcome(source);
+        self.enter(stream, key);
+    }
+
+    async fn greet(&self, stream: TcpStream) -> Option<(Secured<TcpStream>, PublicKey)> {
+        stream.set_nodelay(true).ok()?;
+        let accepted = self.doors.accept(stream, false).await.ok()?;
+        let Accepted::Member { mut stream, key } = accepted else { return None };
+        greet_dialer(&mut stream, &Greeting::own(Side::Node, None)).await.ok()?;
+        Some((*stream, key))
+    }
+
+    /// Serves one who was let in, in a task that ends with the right of its key.
+    fn enter(self: &Rc<Self>, stream: Secured<TcpStream>, key: PublicKey) {
+        // It may have gone since it was shown.
+        if self.roster.keys().roles_of(&key).is_none() {
+            return;
+        }
+        let mut lines = self.lines.borrow_mut();
+        let of_key = lines.entry(key).or_default();
+        if of_key.len() >= MAX_LINES_OF_KEY {
+            return;
+        }
+        let number = self.entered.get();
+        self.entered.set(number + 1);
+        let door = Rc::clone(self);
+        let serving = tokio::task::spawn_local(async move {
+            // However it ends: whoever asked has another way.
+            let _ = door.serve(stream).await;
+            door.forget(&key, number);
+        });
+        of_key.insert(number, serving.abort_handle());
+    }
+
+    /// Answers questions one by one, so that who does not take the answers asks no more.
+    async fn serve(&self, mut stream: Secured<TcpStream>) -> io::Result<()> {
+        let mut decoder = Decoder::new(MAX_QUESTION_BYTES);
+        let mut answer = Vec::new();
+        loop {
+            while let Some(read) = decoder.next_message().map_err(io::Error::other)? {
+                answer.clear();
+                frame::encode(&piece(&self.store, &self.roster, read), &mut answer);
+                timeout(WRITE_WITHIN, stream.write_all(&answer)).await??;
+            }
+            timeout(WRITE_WITHIN, stream.flush()).await??;
+            decoder.buffer().reserve(READ_BYTES);
+            if timeout(IDLE_FOR, stream.read_buf(decoder.buffer())).await?? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn forget(&self, key: &PublicKey, number: u64) {
+        let mut lines = self.lines.borrow_mut();
+        if let Some(of_key) = lines.get_mut(key) {
+            of_key.remove(&number);
+            if of_key.is_empty() {
+                lines.remove(key);
+            }
+        }
+    }
+
+    /// Cuts all connections of a key.
+    fn cut(&self, key: &PublicKey) {
+        let of_key = self.lines.borrow_mut().remove(key).unwrap_or_default();
+        for serving in of_key.into_values() {
+            serving.abort();
+        }
+    }
+}
+
+/// At any free port, for both families of addresses where the system has both.
+fn listen() -> io::Result<TcpListener> {
+    let of_both = std::net::TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+    let listener = of_both
+        .or_else(|_| std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
