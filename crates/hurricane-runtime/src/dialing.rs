@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::framed::BoxedStream;
 use crate::greeting::Greeting;
 use crate::identity::{Membership, State};
-use crate::platform::directories::local_socket;
+use crate::platform::local_socket;
 use crate::tls::{Pin, Purpose};
 
 use candidates::Candidates;
@@ -83,7 +83,7 @@ impl Dialer {
         greeting: Greeting,
     ) -> Result<Rc<Self>, DialError> {
         let way = match &target {
-            Target::Here { port } => Way::Unix(local_socket(*port)?),
+            Target::Here { port } => Way::Unix(local_socket::path(*port)),
             Target::Member(membership) => {
                 let pin = Pin::Key(membership.scheduler);
                 let config = crate::tls::dialing(&state.machine_key()?, pin, Purpose::Main);

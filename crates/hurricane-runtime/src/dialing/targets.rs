@@ -2,7 +2,7 @@
 
 use super::{Address, Choice, ChoiceError, DEFAULT_PORT, Target};
 use crate::identity::{IdentityError, Membership, Name, Role, State};
-use crate::platform::directories::{DirectoryError, local_socket};
+use crate::platform::local_socket;
 
 /// The clusters that a node or a client of this machine may take. A node takes one; a client looks
 /// for all of them. None means that this user holds no key of any, and that nothing was chosen.
@@ -41,7 +41,7 @@ impl<'a> Known<'a> {
             .or_else(|| port_in(choice.cluster.as_ref()?))
             .unwrap_or(DEFAULT_PORT);
         let leads_here = address.as_ref().is_none_or(Address::is_here);
-        let is_here = leads_here && local_socket(port)?.exists();
+        let is_here = leads_here && local_socket::path(port).exists();
         let is_meant = |membership: &Membership| match &choice.cluster {
             Some(cluster) => {
                 membership.cluster == *cluster
@@ -177,9 +177,6 @@ pub enum TargetError {
     /// What this machine remembers cannot be read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// There is no runtime directory.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
 }
 
 impl TargetError {
@@ -206,7 +203,6 @@ impl TargetError {
             )),
             Self::Choice(_) => None,
             Self::Identity(error) => Some(error.hint()),
-            Self::Directory(error) => Some(error.hint()),
         }
     }
 }

@@ -222,14 +222,6 @@ pub(crate) fn runtime() -> PathBuf {
     })
 }
 
-/// Where this user's scheduler on an initialization port of this host is reached. Makes the runtime
-/// directory, and checks that it is private.
-pub(crate) fn local_socket(port: u16) -> Result<PathBuf, DirectoryError> {
-    let directory = runtime();
-    make_private(Place::Runtime, &directory)?;
-    Ok(directory.join(format!("scheduler-{port}.sock")))
-}
-
 /// Where keys stay; not made, and not looked at.
 pub(crate) fn state() -> Result<PathBuf, DirectoryError> {
     let of_home = || Some(env::home_dir()?.join(".local/state"));

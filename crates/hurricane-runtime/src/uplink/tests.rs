@@ -65,7 +65,7 @@ impl Far {
     fn dial(self: &Rc<Self>) -> Result<Dialed, DialError> {
         self.dialed.set(self.dialed.get() + 1);
         if !self.is_reachable.get() {
-            return Err(DialError::NotFound);
+            return Err(DialError::NotHere { port: 1 });
         }
         let (near, far) = tokio::io::duplex(64 << 10);
         let connection = ConnectionId(self.dialed.get());
