@@ -114,10 +114,10 @@ impl Resources {
         let is_special = self.cpus == Amount::default()
             && self.gpus == Amount::default()
             && !self.named.is_empty();
-        let asks_for_it = |(name, amount): (&Box<str>, &Amount)| {
-            *amount > Amount::default() && self.amount_of(name) > Amount::default()
-        };
-        self.covers(request) && (!is_special || request.named.iter().any(asks_for_it))
+        let nothing = Amount::default();
+        let mut asked = request.named.iter().filter(|(_, amount)| **amount > nothing);
+        self.covers(request)
+            && (!is_special || asked.any(|(name, _)| self.amount_of(name) > nothing))
     }
 
     /// Adds `other` to this.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{NodeId, ObjectId, ObjectNumber, TaskId};
+use crate::id::{ClientId, NodeId, ObjectId, ObjectNumber, TaskId};
 use crate::message::Value;
 use crate::resources::{Amount, Resources};
 use crate::scheduler::Scheduler;
@@ -111,18 +111,29 @@ impl Scheduler {
     }
 
     fn check_clients(&self) {
+        let mut all: BTreeMap<ClientId, Totals> = BTreeMap::new();
+        for (_, task) in self.tasks.iter() {
+            let totals = all.entry(self.clients[&task.client].root).or_default();
+            totals.ready += u64::from(matches!(task.state, State::Ready));
+            let (Some(definition), Some(place)) = (task.definition, task.place()) else { continue };
+            totals.assigned += 1;
+            if place.room != Room::GivenBack {
+                let cpus = self.definition(definition).definition.resources.cpus;
+                totals.cpus = totals.cpus.plus(cpus);
+            }
+        }
         for (id, client) in &self.clients {
-            let tasks = self.tasks.iter().map(|(_, task)| task);
-            let below: Vec<_> = tasks.filter(|one| self.clients[&one.client].root == *id).collect();
-            let ready = below.iter().filter(|task| matches!(task.state, State::Ready)).count();
-            let on_nodes = below.iter().filter_map(|task| Some((task.definition?, task.place()?)));
-            let on_nodes: Vec<_> = on_nodes.collect();
-            assert_eq!(ready as u64, client.ready.len(), "{id}: its ready tasks are counted");
-            assert_eq!(on_nodes.len() as u64, client.assigned, "{id}: its tasks on nodes are");
-            let with_room = on_nodes.iter().filter(|(_, place)| place.room != Room::GivenBack);
-            let cpus = with_room.map(|(id, _)| self.definition(*id).definition.resources.cpus);
-            let cpus = cpus.fold(Amount::default(), Amount::plus);
-            assert_eq!(cpus, client.cpus_in_use, "{id}: its cpus are counted");
+            let (ready, assigned) = (client.ready.len(), client.assigned);
+            let counted = Totals { ready, assigned, cpus: client.cpus_in_use };
+            assert_eq!(all.remove(id).unwrap_or_default(), counted, "{id}: its tasks are counted");
         }
     }
+}
+
+/// What is counted of the tasks of a client and of those nested in them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Totals {
+    ready: u64,
+    assigned: u64,
+    cpus: Amount,
 }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hurricane_core::Session;
 use hurricane_core::id::{BootId, ClientId, ConnectionId, DefinitionNumber, Number};
+use hurricane_core::member::{FromClient, PIECE_BYTES, ToClient};
 use hurricane_core::message::{
-    Allowance, ClientToScheduler, Ending, Output, SchedulerToClient, Stored, Value,
+    Allowance, ClientToScheduler, Ending, INLINE_LIMIT_BYTES, Output, SchedulerToClient, Stored,
+    Value,
 };
+use hurricane_core::parts::{self, Joiner};
 use hurricane_core::session::{self, EndReason, MAX_MESSAGES};
 use hurricane_core::time::Time;
 
@@ -17,7 +20,8 @@ use crate::cluster::{Happening, Place, World};
 use crate::dice::Dice;
 use crate::network::{End, Parcel};
 use crate::program::{Kind, Script};
-use crate::scheduler::{decode, encode};
+use crate::reads::Subject;
+use crate::scheduler::new_joiner;
 
 /// How many tasks and objects a task depends on at most.
 const MAX_FAN_IN: u64 = 4;
@@ -28,10 +32,14 @@ pub(crate) struct Client {
     pub(crate) id: Option<ClientId>,
     index: usize,
     session: Session,
+    joiner: Joiner,
     state: State,
     definitions: BTreeMap<DefinitionNumber, Kind>,
     last_definition: u32,
-    futures: BTreeMap<Number, Future>,
+    pub(crate) futures: BTreeMap<Number, Future>,
+    /// What it reads.
+    pub(crate) readings: BTreeMap<u64, Subject>,
+    requests: u64,
     last_number: u64,
     /// How many tasks and objects it is still to submit.
     left: u64,
@@ -55,23 +63,29 @@ enum State {
 
 /// A task or an object that it has not released.
 #[derive(Debug)]
-struct Future {
+pub(crate) struct Future {
     /// The task; none for an object.
-    key: Option<Key>,
+    pub(crate) key: Option<Key>,
     /// What it stands for, if all goes well.
-    value: u64,
-    state: FutureState,
+    pub(crate) value: u64,
+    pub(crate) state: FutureState,
     /// Whether it was cancelled by name.
     is_cancelled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FutureState {
+pub(crate) enum FutureState {
     Pending,
-    /// With a value that came with the message, or that must be fetched.
+    /// With a value that came or was read, or that must be read.
     Done(Option<Stored>),
     /// Failed or cancelled.
     Bad,
+}
+
+impl Future {
+    fn is_to_be_read(&self) -> bool {
+        matches!(self.state, FutureState::Done(Some(_)))
+    }
 }
 
 impl Client {
@@ -80,10 +94,13 @@ impl Client {
             id: None,
             index,
             session: Session::dial(BootId(dice.roll())),
+            joiner: new_joiner(),
             state: State::Running,
             definitions: BTreeMap::new(),
             last_definition: 0,
             futures: BTreeMap::new(),
+            readings: BTreeMap::new(),
+            requests: 0,
             last_number: 0,
             left: dice.between(1, tasks),
             allowance: Allowance::default(),
@@ -115,6 +132,11 @@ impl Client {
         self.submitted.tasks < self.allowance.tasks
             && self.submitted.bytes < self.allowance.bytes
             && !self.session.is_full()
+    }
+
+    pub(crate) fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
     }
 
     fn next_number(&mut self, bytes: usize) -> Number {
@@ -179,6 +201,8 @@ impl World {
             25 => self.cancel_waiting(index),
             26..=36 => self.release_any(index),
             37 => self.forget_any(index),
+            38 | 39 => self.read_any(index),
+            40 => self.read_foreign(index),
             _ => self.submit(index),
         }
     }
@@ -190,7 +214,7 @@ impl World {
         let number = DefinitionNumber(client.last_definition);
         let definition = kind.definition();
         client.definitions.insert(number, kind);
-        self.send_from_client(index, &ClientToScheduler::Define { number, definition });
+        self.say_as_client(index, ClientToScheduler::Define { number, definition });
     }
 
     fn forget_any(&mut self, index: usize) {
@@ -203,7 +227,7 @@ impl World {
 
     fn forget(&mut self, index: usize, number: DefinitionNumber) {
         self.clients[index].definitions.remove(&number);
-        self.send_from_client(index, &ClientToScheduler::Forget { number });
+        self.say_as_client(index, ClientToScheduler::Forget { number });
     }
 
     fn submit(&mut self, index: usize) {
@@ -223,19 +247,25 @@ impl World {
         let state = FutureState::Pending;
         client.futures.insert(number, Future { key: Some(key), value, state, is_cancelled: false });
         let message = ClientToScheduler::Submit { number, definition, arguments, dependencies };
-        self.send_from_client(index, &message);
+        self.say_as_client(index, message);
     }
 
     fn put(&mut self, index: usize) {
         let value = self.dice.roll();
-        let size = self.dice.pick(&[16, 16, 1000]);
+        let size = match self.dice.below(60) {
+            0 if !self.plan.is_one_machine => PIECE_BYTES + 1,
+            1..=9 if !self.plan.is_one_machine => INLINE_LIMIT_BYTES + 1,
+            10..=24 => 1000,
+            _ => 16,
+        };
         let bytes = encode_value(value, Execution(0), size);
         let client = &mut self.clients[index];
-        let number = client.next_number(size);
+        // A large value goes into a store, and costs no allowance.
+        let carried_bytes = if size > INLINE_LIMIT_BYTES { 0 } else { size };
+        let number = client.next_number(carried_bytes);
         let state = FutureState::Done(None);
         client.futures.insert(number, Future { key: None, value, state, is_cancelled: false });
-        let message = ClientToScheduler::Put { number, value: Value::Inline(bytes) };
-        self.send_from_client(index, &message);
+        self.say_as_client(index, ClientToScheduler::Put { number, value: Value::Inline(bytes) });
     }
 
     fn cancel_any(&mut self, index: usize) {
@@ -251,7 +281,7 @@ impl World {
         if let Some(key) = future.key {
             self.ledger.get_mut(key).was_cancelled = true;
         }
-        self.send_from_client(index, &ClientToScheduler::Cancel { number });
+        self.say_as_client(index, ClientToScheduler::Cancel { number });
     }
 
     fn cancel_waiting(&mut self, index: usize) {
@@ -260,7 +290,7 @@ impl World {
                 self.ledger.get_mut(key).was_cancelled = true;
             }
         }
-        self.send_from_client(index, &ClientToScheduler::CancelWaiting);
+        self.say_as_client(index, ClientToScheduler::CancelWaiting);
     }
 
     fn release_any(&mut self, index: usize) {
@@ -274,7 +304,7 @@ impl World {
             self.clients[index].futures.remove(number);
         }
         if !numbers.is_empty() {
-            self.send_from_client(index, &ClientToScheduler::Release { numbers });
+            self.say_as_client(index, ClientToScheduler::Release { numbers });
         }
     }
 
@@ -284,8 +314,10 @@ impl World {
         if !self.clients[index].numbers(|it| it.state == FutureState::Pending).is_empty() {
             return;
         }
-        if !self.can_read_all_values(index) {
-            return;
+        let unread = self.clients[index].numbers(Future::is_to_be_read);
+        if !unread.is_empty() {
+            // What cannot be had was lost, and will be told of again.
+            return unread.into_iter().for_each(|number| self.read_result(index, number));
         }
         if self.dice.chance(70) {
             let numbers = self.clients[index].numbers(|_| true);
@@ -308,22 +340,21 @@ impl World {
         }
     }
 
-    /// Whether all values that were stored can be had, or will be told of again.
-    fn can_read_all_values(&self, index: usize) -> bool {
-        self.clients[index].futures.values().all(|future| match future.state {
-            FutureState::Done(Some(stored)) => match self.stored_bytes(stored.object) {
-                Some(bytes) => {
-                    assert_eq!(decode_value(bytes).0, future.value, "of {:?}", future.key);
-                    true
-                }
-                None => false,
-            },
-            _ => true,
-        })
+    fn read_any(&mut self, index: usize) {
+        let unread = self.clients[index].numbers(Future::is_to_be_read);
+        if let Some(number) = self.dice.pick_if_any(&unread) {
+            self.read_result(index, number);
+        }
     }
 
-    fn send_from_client(&mut self, index: usize, message: &ClientToScheduler) {
-        self.tell_client_session(index, session::Event::Send(encode(message)));
+    fn say_as_client(&mut self, index: usize, message: ClientToScheduler) {
+        self.send_from_client(index, &FromClient::Scheduling(message));
+    }
+
+    pub(crate) fn send_from_client(&mut self, index: usize, message: &FromClient) {
+        for part in parts::cut(message) {
+            self.tell_client_session(index, session::Event::Send(part));
+        }
     }
 
     fn tell_client_session(&mut self, index: usize, event: session::Event) {
@@ -351,7 +382,14 @@ impl World {
                 self.hang_up(self.network.index(place, connection), End::Dialer);
             }
             session::Action::Began => {}
-            session::Action::Deliver(payload) => self.on_client_told(index, decode(&payload)),
+            session::Action::Deliver(payload) => {
+                let told = self.clients[index].joiner.take(&payload);
+                match told.expect("the scheduler keeps to the protocol") {
+                    Some(ToClient::Scheduling(message)) => self.on_client_told(index, message),
+                    Some(ToClient::Piece(piece)) => self.on_piece_at_client(index, &piece),
+                    None => {}
+                }
+            }
             session::Action::Ended(reason) => self.on_client_session_ended(index, &reason),
         }
     }

@@ -341,10 +341,11 @@ impl World {
         self.clients.iter().all(Client::is_over) && self.is_forgotten()
     }
 
-    /// Whether nothing of the clients is left anywhere.
+    /// Whether nothing of the clients is left anywhere, and who was to leave has left.
     fn is_forgotten(&self) -> bool {
         let mut nodes = self.nodes.iter().filter(|node| node.is_alive);
-        self.scheduler.machine.is_empty() && nodes.all(NodeProcess::holds_nothing)
+        self.scheduler.machine.is_empty()
+            && nodes.all(|node| node.holds_nothing() && !node.is_leaving)
     }
 
     fn explain_lack_of_progress(&self) -> ! {
@@ -352,7 +353,11 @@ impl World {
             eprintln!("{}", client.describe());
         }
         eprintln!("scheduler: {:?}", self.scheduler.machine.snapshot());
-        for node in self.nodes.iter().filter(|node| node.is_alive && !node.holds_nothing()) {
+        for node in self
+            .nodes
+            .iter()
+            .filter(|node| node.is_alive && (node.is_leaving || !node.holds_nothing()))
+        {
             eprintln!("not idle: {}", node.describe());
         }
         panic!("no end is in sight, long after the last fault");
@@ -362,7 +367,7 @@ impl World {
     fn check(&mut self) {
         while let Some(place) = self.touched.pop_first() {
             match place {
-                Place::Scheduler => self.scheduler.check(),
+                Place::Scheduler => self.scheduler.check(self.now),
                 Place::Node(node) => self.nodes[node].check(&self.ledger),
                 Place::Client(client) => self.clients[client].check(),
             }
@@ -373,6 +378,7 @@ impl World {
         for node in self.nodes.iter().filter(|node| node.is_alive) {
             assert!(node.store.is_empty(), "{} keeps objects", node.describe());
         }
+        assert!(self.scheduler.store.is_empty(), "the scheduler keeps objects");
         let snapshot = self.scheduler.machine.snapshot();
         let counts = snapshot.tasks;
         let left = counts.waiting + counts.ready + counts.assigned + counts.running;

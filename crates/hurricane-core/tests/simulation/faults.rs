@@ -47,6 +47,7 @@ enum Fault {
     CrashNode,
     JoinNode,
     LeaveNode,
+    DrainNode,
     PauseNode,
     PauseClient,
     PauseScheduler,
@@ -56,7 +57,7 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::CutNode,
         Self::CutClient,
         Self::StallNode,
@@ -64,6 +65,7 @@ impl Fault {
         Self::CrashNode,
         Self::JoinNode,
         Self::LeaveNode,
+        Self::DrainNode,
         Self::PauseNode,
         Self::PauseClient,
         Self::PauseScheduler,
@@ -132,6 +134,7 @@ impl World {
             }
             (Fault::CrashNode, Place::Node(node)) => self.crash_node(node),
             (Fault::LeaveNode, Place::Node(node)) => self.leave_node(node),
+            (Fault::DrainNode, Place::Node(node)) => self.drain_node(node),
             (Fault::KillClient, Place::Client(client)) => {
                 let is_told = self.dice.chance(90);
                 self.kill_client(client, is_told);

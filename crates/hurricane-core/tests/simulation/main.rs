@@ -14,6 +14,7 @@ mod faults;
 mod network;
 mod node;
 mod program;
+mod reads;
 mod scheduler;
 mod trace;
 mod worker;

@@ -206,6 +206,10 @@ impl Network {
         }
     }
 
+    pub(crate) fn is_healed(&self) -> bool {
+        self.is_healed
+    }
+
     pub(crate) fn is_up(&self, now: Time, dialer: Place) -> bool {
         self.down_until.get(&dialer).is_none_or(|until| *until <= now)
     }

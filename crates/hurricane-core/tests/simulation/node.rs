@@ -4,37 +4,38 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use hurricane_core::id::{Attempt, BootId, ConnectionId, NodeId, ObjectId, TaskId, WorkerId};
-use hurricane_core::message::{NodeToScheduler, NodeToWorker, SchedulerToNode, Value};
+use hurricane_core::member::{FromNode, NodeDescription, ToNode};
+use hurricane_core::message::{NodeToWorker, SchedulerToNode, Value};
 use hurricane_core::node::{Action, Config, Event};
+use hurricane_core::parts::{self, Joiner};
 use hurricane_core::resources::Resources;
 use hurricane_core::session::{self, EndReason, Frame, MAX_MESSAGES};
 use hurricane_core::time::{Time, earliest};
 use hurricane_core::{Node, Session};
-use serde::{Deserialize, Serialize};
 
 use crate::checks::{Key, Ledger, decode_key};
 use crate::cluster::{Happening, Place, World};
 use crate::network::{End, Parcel};
 use crate::program::any_resources;
-use crate::scheduler::{decode, encode};
+use crate::reads::Reading;
+use crate::scheduler::new_joiner;
 use crate::worker::{Worker, WorkerName, WorkerStep};
-
-/// What a node says over its session.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum FromNode {
-    Join { node: NodeId, name: Box<str>, resources: Resources },
-    Say(NodeToScheduler),
-}
 
 /// The process. After its end it stays in the list, so that a place means one process.
 pub(crate) struct NodeProcess {
-    pub(crate) id: NodeId,
     name: Box<str>,
     pub(crate) resources: Resources,
     pub(crate) is_alive: bool,
-    machine: Node,
+    /// Whether it has said that it will leave.
+    pub(crate) is_leaving: bool,
+    /// Its id and its machine, once it has joined.
+    membership: Option<(NodeId, Node)>,
     session: Session,
+    joiner: Joiner,
     pub(crate) store: BTreeMap<ObjectId, Bytes>,
+    /// What it reads through the scheduler.
+    pub(crate) readings: BTreeMap<u64, Reading>,
+    pub(crate) readings_made: u64,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// The attempt of each task that it was last assigned.
     pub(crate) assigned: BTreeMap<Key, (TaskId, Attempt)>,
@@ -48,22 +49,31 @@ pub(crate) struct NodeProcess {
 
 impl NodeProcess {
     pub(crate) fn deadline(&self) -> Option<Time> {
-        earliest(self.machine.deadline(), self.session.deadline())
+        let machine = self.machine().and_then(Node::deadline);
+        earliest(machine, self.session.deadline())
     }
 
     pub(crate) fn holds_nothing(&self) -> bool {
-        self.machine.is_idle()
+        self.machine().is_none_or(Node::is_idle)
+    }
+
+    fn is(&self, node: NodeId) -> bool {
+        self.is_alive && self.membership.as_ref().is_some_and(|(id, _)| *id == node)
+    }
+
+    fn machine(&self) -> Option<&Node> {
+        self.membership.as_ref().map(|(_, machine)| machine)
     }
 
     pub(crate) fn describe(&self) -> String {
-        format!("{}, store {:?}, {:?}", self.name, self.store.keys(), self.machine)
+        format!("{}, store {:?}, {:?}", self.name, self.store.keys(), self.membership)
     }
 
     pub(crate) fn check(&self, ledger: &Ledger) {
         if !self.is_alive {
             return;
         }
-        self.machine.sanity_check();
+        self.machine().into_iter().for_each(Node::sanity_check);
         self.session.sanity_check();
         assert!(self.session.unacknowledged() < MAX_MESSAGES, "queues are bounded");
         let mut used = Resources::default();
@@ -83,25 +93,36 @@ impl World {
 
     pub(crate) fn start_node(&mut self, resources: Resources) {
         let index = self.nodes.len();
-        let id = NodeId(self.dice.roll());
         let name: Box<str> = format!("node-{index}").into();
-        self.note(format_args!("{name} starts as {id} with {resources}"));
-        let config = Config { id, name: name.clone(), resources: resources.clone() };
+        self.note(format_args!("{name} starts with {resources}"));
         self.nodes.push(NodeProcess {
-            id,
             name: name.clone(),
             resources: resources.clone(),
             is_alive: true,
-            machine: Node::new(config),
+            is_leaving: false,
+            membership: None,
+            joiner: new_joiner(),
             session: Session::dial(BootId(self.dice.roll())),
             store: BTreeMap::new(),
+            readings: BTreeMap::new(),
+            readings_made: 0,
             workers: BTreeMap::new(),
             assigned: BTreeMap::new(),
             unused: BTreeMap::new(),
             sent: BTreeMap::new(),
             may_fail_start: true,
         });
-        self.send_from_node(index, &FromNode::Join { node: id, name, resources });
+        let description =
+            NodeDescription { resources, key: [0; 32], addresses: Vec::new(), port: 0, host: name };
+        self.send_from_node(index, &FromNode::Join(description));
+    }
+
+    /// A node says that it will leave, and goes on until it is let go.
+    pub(crate) fn drain_node(&mut self, index: usize) {
+        if !self.nodes[index].is_leaving {
+            self.nodes[index].is_leaving = true;
+            self.send_from_node(index, &FromNode::Leave);
+        }
     }
 
     /// A node's process ends, and its workers with it.
@@ -113,7 +134,7 @@ impl World {
         self.network.abandon(self.now, Place::Node(index), is_told, &mut self.agenda);
     }
 
-    /// A node leaves as it should.
+    /// A node leaves, without waiting for anything.
     pub(crate) fn leave_node(&mut self, index: usize) {
         self.tell_node_session(index, session::Event::End(EndReason::Closed));
     }
@@ -121,7 +142,8 @@ impl World {
     pub(crate) fn tick_node(&mut self, index: usize) {
         let node = &self.nodes[index];
         let is_due = |deadline: Option<Time>| deadline.is_some_and(|due| due <= self.now);
-        let (machine, session) = (is_due(node.machine.deadline()), is_due(node.session.deadline()));
+        let (machine, session) = (node.machine().and_then(Node::deadline), node.session.deadline());
+        let (machine, session) = (is_due(machine), is_due(session));
         if machine {
             self.tell_node(index, Event::Tick);
         }
@@ -143,16 +165,27 @@ impl World {
         self.tell_node(index, event);
     }
 
-    /// A copy is here if its holder lives and both can be reached.
+    /// A copy is here at once if its holder lives and both can be reached; else it comes through the
+    /// scheduler. Now and then a node gives up too early.
     pub(crate) fn on_fetch_ends(&mut self, index: usize, object: ObjectId) {
         if !self.nodes[index].is_alive {
             return;
         }
-        let holder = self.nodes.iter().position(|node| node.is_alive && node.id == object.node);
+        if !self.network.is_healed() && self.dice.chance(20) {
+            return self.end_fetch(index, object, None);
+        }
+        let holder = self.nodes.iter().position(|node| node.is(object.node));
         let is_reached = |node| self.network.is_up(self.now, Place::Node(node));
         let bytes = holder
             .filter(|holder| is_reached(*holder) && is_reached(index))
             .and_then(|holder| self.nodes[holder].store.get(&object).cloned());
+        match bytes {
+            Some(bytes) => self.end_fetch(index, object, Some(bytes)),
+            None => self.fetch_through_scheduler(index, object),
+        }
+    }
+
+    pub(crate) fn end_fetch(&mut self, index: usize, object: ObjectId, bytes: Option<Bytes>) {
         let is_here = bytes.is_some();
         if let Some(bytes) = bytes {
             self.nodes[index].store.insert(object, bytes);
@@ -162,7 +195,10 @@ impl World {
 
     /// The bytes of an object, if the node that holds it lives.
     pub(crate) fn stored_bytes(&self, object: ObjectId) -> Option<&Bytes> {
-        let holder = self.nodes.iter().find(|node| node.is_alive && node.id == object.node);
+        if object.node == NodeId::SCHEDULER {
+            return self.scheduler.store.get(&object.number);
+        }
+        let holder = self.nodes.iter().find(|node| node.is(object.node));
         holder?.store.get(&object)
     }
 
@@ -192,20 +228,46 @@ impl World {
             }
             session::Action::Began => {}
             session::Action::Deliver(payload) => {
-                let message: SchedulerToNode = decode(&payload);
-                self.note_assignment(index, &message);
-                self.tell_node(index, Event::FromScheduler(message));
+                let told = self.nodes[index].joiner.take(&payload);
+                if let Some(told) = told.expect("the scheduler keeps to the protocol") {
+                    self.on_node_told(index, told);
+                }
             }
             session::Action::Ended(reason) => self.on_node_session_ended(index, &reason),
         }
     }
 
-    /// What a node ran for a session ends with that; it looks for its scheduler under a new name.
+    fn on_node_told(&mut self, index: usize, told: ToNode) {
+        match told {
+            ToNode::Joined { node: id, name, .. } => self.on_node_joined(index, id, name),
+            ToNode::Scheduling(message) => {
+                self.note_assignment(index, &message);
+                self.tell_node(index, Event::FromScheduler(message));
+            }
+            ToNode::MayLeave => {
+                let node = &self.nodes[index];
+                assert!(node.is_leaving, "{}", node.describe());
+                self.leave_node(index);
+            }
+            ToNode::Read(read) => self.on_read_at_node(index, read),
+            ToNode::Piece(piece) => self.on_piece_at_node(index, &piece),
+            ToNode::Here(_) | ToNode::Gone(_) => unreachable!("nodes are told of none"),
+        }
+    }
+
+    fn on_node_joined(&mut self, index: usize, id: NodeId, name: Box<str>) {
+        let node = &mut self.nodes[index];
+        let config = Config { id, name, resources: node.resources.clone() };
+        node.membership = Some((id, Node::new(config)));
+    }
+
+    /// What a node ran for a session ends with that; unless it was to leave, it looks for its
+    /// scheduler anew.
     fn on_node_session_ended(&mut self, index: usize, reason: &EndReason) {
         self.note(format_args!("session of node-{index} ended: {reason}"));
         let resources = self.nodes[index].resources.clone();
         self.end_node(index, true);
-        if *reason != EndReason::Closed {
+        if *reason != EndReason::Closed && !self.nodes[index].is_leaving {
             self.start_node(resources);
         }
     }
@@ -228,7 +290,8 @@ impl World {
         }
         trace.note(self.now, format_args!("{} <- {event:?}", node.name));
         let mut actions = Vec::new();
-        node.machine.handle(self.now, event, &mut actions);
+        let Some((_, machine)) = &mut node.membership else { return };
+        machine.handle(self.now, event, &mut actions);
         for action in actions {
             self.do_for_node(index, action);
         }
@@ -236,7 +299,9 @@ impl World {
 
     fn do_for_node(&mut self, index: usize, action: Action) {
         match action {
-            Action::ToScheduler(message) => self.send_from_node(index, &FromNode::Say(message)),
+            Action::ToScheduler(message) => {
+                self.send_from_node(index, &FromNode::Scheduling(message));
+            }
             Action::StartWorker { worker, .. } => self.start_worker(index, worker),
             Action::ToWorker { worker, message } => self.send_to_worker(index, worker, message),
             Action::KillWorker { worker, dump_stack } => {
@@ -248,7 +313,8 @@ impl World {
             }
             Action::Store { object: number, bytes } => {
                 let node = &mut self.nodes[index];
-                let last = node.store.insert(ObjectId { node: node.id, number }, bytes);
+                let (id, _) = node.membership.as_ref().expect("its machine speaks");
+                let last = node.store.insert(ObjectId { node: *id, number }, bytes);
                 assert_eq!(last, None, "objects are named once");
             }
             Action::Drop { object } => {
@@ -337,8 +403,10 @@ impl World {
         assert!(self.now.since(began) >= timeout, "{key:?} had not run for {timeout:?}");
     }
 
-    fn send_from_node(&mut self, index: usize, message: &FromNode) {
-        self.tell_node_session(index, session::Event::Send(encode(message)));
+    pub(crate) fn send_from_node(&mut self, index: usize, message: &FromNode) {
+        for part in parts::cut(message) {
+            self.tell_node_session(index, session::Event::Send(part));
+        }
     }
 }
 

@@ -1,12 +1,16 @@
-//! The scheduler's process: its machine, and its end of each session.
+//! The scheduler's process: its machine, its store, and its end of each session.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
-use hurricane_core::id::{BootId, ClientId, ConnectionId, NodeId};
+use hurricane_core::id::{BootId, ClientId, ConnectionId, NodeId, ObjectId, ObjectNumber};
+use hurricane_core::member::{FromClient, FromNode, NodeDescription, ToClient, ToNode};
 use hurricane_core::message::{
-    ClientToScheduler, Ending, Failure, SchedulerToClient, SchedulerToNode, Value,
+    ClientToScheduler, Ending, Failure, INLINE_LIMIT_BYTES, SchedulerToClient, SchedulerToNode,
+    Stored, Value,
 };
+use hurricane_core::parts::{self, Joiner};
 use hurricane_core::scheduler::{Action, Config, Event};
 use hurricane_core::session::{self, Frame, Hello, MAX_MESSAGES, Patience};
 use hurricane_core::time::{Time, earliest};
@@ -16,7 +20,14 @@ use serde::Serialize;
 use crate::checks::{decode_key, decode_value};
 use crate::cluster::{Place, World};
 use crate::network::{End, Parcel};
-use crate::node::FromNode;
+use crate::reads::Question;
+
+/// How long it takes at most until a node that may leave has left: as long as the longest fault, and
+/// a session's patience.
+const LEAVING: Duration = Duration::from_mins(1);
+
+/// The largest message: far more than any here.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// The process.
 pub(crate) struct SchedulerProcess {
@@ -25,8 +36,16 @@ pub(crate) struct SchedulerProcess {
     peers: BTreeMap<BootId, Peer>,
     by_connection: BTreeMap<ConnectionId, BootId>,
     clients: BTreeMap<ClientId, BootId>,
-    nodes: BTreeMap<NodeId, BootId>,
+    pub(crate) nodes: BTreeMap<NodeId, BootId>,
     clients_made: u64,
+    /// What clients put that is too large for messages.
+    pub(crate) store: BTreeMap<ObjectNumber, Bytes>,
+    stored: u64,
+    /// What nodes were asked for, for others.
+    pub(crate) questions: BTreeMap<u64, Question>,
+    pub(crate) questions_made: u64,
+    /// The nodes that will leave, and since when each may.
+    leaving: BTreeMap<NodeId, Option<Time>>,
     /// What has happened and the machine has not heard yet.
     untold: VecDeque<Event>,
     is_being_told: bool,
@@ -37,6 +56,7 @@ struct Peer {
     session: Session,
     place: Place,
     member: Member,
+    joiner: Joiner,
 }
 
 /// What a peer is to the machine.
@@ -57,6 +77,11 @@ impl SchedulerProcess {
             clients: BTreeMap::new(),
             nodes: BTreeMap::new(),
             clients_made: 0,
+            store: BTreeMap::new(),
+            stored: 0,
+            questions: BTreeMap::new(),
+            questions_made: 0,
+            leaving: BTreeMap::new(),
             untold: VecDeque::new(),
             is_being_told: false,
         }
@@ -67,8 +92,17 @@ impl SchedulerProcess {
         sessions.fold(self.machine.deadline(), earliest)
     }
 
-    pub(crate) fn check(&self) {
+    /// Where a session leads, if it is there still.
+    pub(crate) fn place_of(&self, boot: BootId) -> Option<Place> {
+        self.peers.get(&boot).map(|peer| peer.place)
+    }
+
+    pub(crate) fn check(&self, now: Time) {
         self.machine.sanity_check();
+        for (node, since) in &self.leaving {
+            let waits = since.map_or(Duration::ZERO, |since| now.since(since));
+            assert!(waits < LEAVING, "{node} has not left, though it may for {waits:?}");
+        }
         for peer in self.peers.values() {
             peer.session.sanity_check();
             assert!(peer.session.unacknowledged() < MAX_MESSAGES, "queues are bounded");
@@ -131,7 +165,8 @@ impl World {
             };
             match Session::accept(self.now, self.scheduler.boot, &hello, patience) {
                 Ok(session) => {
-                    let peer = Peer { session, place, member: Member::Unknown };
+                    let joiner = new_joiner();
+                    let peer = Peer { session, place, member: Member::Unknown, joiner };
                     self.scheduler.peers.insert(hello.dialer, peer);
                 }
                 Err(reason) => {
@@ -199,31 +234,83 @@ impl World {
             }
             Member::Node(node) => {
                 self.scheduler.nodes.remove(&node);
+                self.scheduler.leaving.remove(&node);
                 self.tell_scheduler(Event::NodeLost { node });
+                self.on_holder_lost(node);
             }
         }
     }
 
     fn on_delivery_to_scheduler(&mut self, boot: BootId, payload: &Bytes) {
         let peer = self.scheduler.peers.get_mut(&boot).expect("its session delivered");
-        match peer.member {
-            Member::Client(client) => {
-                let message: ClientToScheduler = decode(payload);
+        match peer.place {
+            Place::Client(_) => {
+                let said = peer.joiner.take(payload).expect("clients keep to the protocol");
+                let Member::Client(client) = peer.member else { panic!("its session began") };
+                if let Some(said) = said {
+                    self.on_client_said(boot, client, said);
+                }
+            }
+            Place::Node(_) => {
+                let said = peer.joiner.take(payload).expect("nodes keep to the protocol");
+                if let Some(said) = said {
+                    self.on_node_said(boot, said);
+                }
+            }
+            Place::Scheduler => unreachable!("it dials nobody"),
+        }
+    }
+
+    fn on_client_said(&mut self, boot: BootId, client: ClientId, said: FromClient) {
+        match said {
+            FromClient::Scheduling(mut message) => {
+                self.keep_what_is_put(&mut message);
                 self.tell_scheduler(Event::FromClient { client, message });
             }
-            Member::Node(_) | Member::Unknown => match (peer.member, decode(payload)) {
-                (Member::Unknown, FromNode::Join { node, name, resources }) => {
-                    peer.member = Member::Node(node);
-                    self.scheduler.nodes.insert(node, boot);
-                    self.ledger.joined.push(resources.clone());
-                    self.tell_scheduler(Event::NodeJoined { node, name, resources });
-                }
-                (Member::Node(node), FromNode::Say(message)) => {
-                    self.tell_scheduler(Event::FromNode { node, message });
-                }
-                (member, said) => panic!("{member:?} said {said:?}"),
-            },
+            FromClient::Read(read) => self.on_client_reads(boot, client, read),
         }
+    }
+
+    /// What is too large for a message goes into the store.
+    fn keep_what_is_put(&mut self, message: &mut ClientToScheduler) {
+        if let ClientToScheduler::Put { value, .. } = message
+            && let Value::Inline(bytes) = value
+            && bytes.len() > INLINE_LIMIT_BYTES
+        {
+            self.scheduler.stored += 1;
+            let number = ObjectNumber(self.scheduler.stored);
+            let object = ObjectId { node: NodeId::SCHEDULER, number };
+            let size_bytes = bytes.len() as u64;
+            self.scheduler.store.insert(number, std::mem::take(bytes));
+            *value = Value::Stored(Stored { object, size_bytes });
+        }
+    }
+
+    fn on_node_said(&mut self, boot: BootId, said: FromNode) {
+        match (self.scheduler.peers[&boot].member, said) {
+            (Member::Unknown, FromNode::Join(description)) => self.join(boot, description),
+            (Member::Node(node), FromNode::Scheduling(message)) => {
+                self.tell_scheduler(Event::FromNode { node, message });
+            }
+            (Member::Node(node), FromNode::Leave) => {
+                self.scheduler.leaving.insert(node, None);
+                self.tell_scheduler(Event::NodeLeaving { node });
+            }
+            (Member::Node(_), FromNode::Read(read)) => self.on_node_reads(boot, read),
+            (Member::Node(_), FromNode::Piece(piece)) => self.on_piece_at_scheduler(piece),
+            (member, said) => panic!("{member:?} said {said:?}"),
+        }
+    }
+
+    fn join(&mut self, boot: BootId, description: NodeDescription) {
+        let NodeDescription { resources, host: name, .. } = description;
+        let node = NodeId(self.dice.roll() | 1);
+        self.scheduler.peers.get_mut(&boot).expect("it speaks").member = Member::Node(node);
+        self.scheduler.nodes.insert(node, boot);
+        self.ledger.joined.push(resources.clone());
+        let joined = ToNode::Joined { node, name: name.clone(), cluster: "cluster".into() };
+        self.send_from_scheduler(boot, &joined);
+        self.tell_scheduler(Event::NodeJoined { node, name, resources });
     }
 
     /// Tells the scheduler something. What it wants done is done before it hears anything else: a
@@ -249,24 +336,45 @@ impl World {
         match action {
             Action::ToClient { client, message } => {
                 self.check_message_to_client(&message);
-                let boot = self.scheduler.clients.get(&client).copied();
-                self.send_from_scheduler(boot, &message);
+                self.send_to_client(client, &ToClient::Scheduling(message));
             }
             Action::ToNode { node, message } => {
-                self.check_message_to_node(&message);
-                let boot = self.scheduler.nodes.get(&node).copied();
-                self.send_from_scheduler(boot, &message);
+                self.check_message_to_node(node, &message);
+                self.send_to_node(node, &ToNode::Scheduling(message));
             }
             Action::RefuseClient { client, reason } => panic!("client {client} refused: {reason}"),
             Action::RefuseNode { node, reason } => panic!("node {node} refused: {reason}"),
-            Action::NodeMayLeave { .. } | Action::DropKept { .. } => {}
+            Action::NodeMayLeave { node } => {
+                let former = self.scheduler.leaving.insert(node, Some(self.now));
+                assert_eq!(former, Some(None), "who will leave is told once that it may");
+                self.send_to_node(node, &ToNode::MayLeave);
+            }
+            Action::DropKept { objects } => {
+                for object in objects {
+                    let last = self.scheduler.store.remove(&object);
+                    assert!(last.is_some(), "what is dropped was there: {object:?}");
+                }
+            }
         }
     }
 
-    fn send_from_scheduler<T: Serialize>(&mut self, boot: Option<BootId>, message: &T) {
-        // What it says to one that it is just losing goes nowhere.
-        if let Some(boot) = boot {
-            self.tell_listener(boot, session::Event::Send(encode(message)));
+    // What it says to one that it is just losing goes nowhere.
+
+    fn send_to_client(&mut self, client: ClientId, message: &ToClient) {
+        if let Some(&boot) = self.scheduler.clients.get(&client) {
+            self.send_from_scheduler(boot, message);
+        }
+    }
+
+    fn send_to_node(&mut self, node: NodeId, message: &ToNode) {
+        if let Some(&boot) = self.scheduler.nodes.get(&node) {
+            self.send_from_scheduler(boot, message);
+        }
+    }
+
+    pub(crate) fn send_from_scheduler<T: Serialize>(&mut self, boot: BootId, message: &T) {
+        for part in parts::cut(message) {
+            self.tell_listener(boot, session::Event::Send(part));
         }
     }
 
@@ -294,9 +402,11 @@ impl World {
         }
     }
 
-    fn check_message_to_node(&mut self, message: &SchedulerToNode) {
+    fn check_message_to_node(&mut self, node: NodeId, message: &SchedulerToNode) {
         match message {
             SchedulerToNode::Assign { task, attempt, arguments, .. } => {
+                let is_leaving = self.scheduler.leaving.contains_key(&node);
+                assert!(!is_leaving, "nothing is assigned to {node}, which leaves");
                 self.ledger.assign(decode_key(arguments), *task, *attempt);
             }
             SchedulerToNode::Nested { message, .. } => self.check_message_to_client(message),
@@ -310,12 +420,7 @@ fn index_of(connection: ConnectionId) -> usize {
     usize::try_from(connection.0).expect("few connections")
 }
 
-/// What travels as the payload of a session.
-pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
-    Bytes::from(postcard::to_allocvec(message).expect("messages can be written"))
-}
-
-/// What came as the payload of a session.
-pub(crate) fn decode<T: serde::de::DeserializeOwned>(payload: &Bytes) -> T {
-    postcard::from_bytes(payload).expect("messages are read as they were written")
+/// For what comes over a session.
+pub(crate) fn new_joiner() -> Joiner {
+    Joiner::new(MAX_MESSAGE_BYTES)
 }
