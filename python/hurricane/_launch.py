@@ -28,12 +28,18 @@ def worker_command() -> list[str]:
     RuntimeError
         If this Python does not know its own executable, as in some embeddings.
     """
-    if not sys.executable:
-        msg = "hurricane cannot start workers: this Python does not know its own executable"
-        raise RuntimeError(msg)
-    # The whole path from the first line on: hurricane and what it imports are this program's own.
-    start = f"import sys; sys.path = {_module_path()!a}; from hurricane._worker import main; main()"
-    return [sys.executable, *_interpreter_flags(), "-c", start]
+    return _command("from hurricane._worker import main; main()")
+
+
+def cli_command() -> list[str]:
+    """Program and arguments that start the command `hurricane` in the same way.
+
+    Raises
+    ------
+    RuntimeError
+        As `worker_command`.
+    """
+    return _command("from hurricane.__main__ import main; sys.exit(main())")
 
 
 def worker_setup(initializer: bytes | None) -> bytes:
@@ -46,6 +52,20 @@ def worker_setup(initializer: bytes | None) -> bytes:
     """
     # Plain values between two processes of one interpreter: `marshal` needs no import there.
     return marshal.dumps((_working_directory(), [*map(str, sys.argv)], initializer))
+
+
+def node_setup() -> bytes:
+    """The same for the workers of a node that serves programs on other machines."""
+    return marshal.dumps((_working_directory(), [""], None))
+
+
+def _command(start: str) -> list[str]:
+    if not sys.executable:
+        msg = "hurricane cannot start processes: this Python does not know its own executable"
+        raise RuntimeError(msg)
+    # The whole path from the first line on: hurricane and what it imports are this program's own.
+    start = f"import sys; sys.path = {_module_path()!a}; {start}"
+    return [sys.executable, *_interpreter_flags(), "-c", start]
 
 
 def _module_path() -> list[str]:

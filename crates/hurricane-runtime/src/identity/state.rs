@@ -16,6 +16,7 @@ const KEY: &str = "key";
 /// The directory of what each machine has, and that in which it keeps where it is a member.
 const MACHINES: &str = "machines";
 const MEMBERSHIPS: &str = "memberships";
+const LOGS: &str = "logs";
 
 /// The directory of what is kept of each cluster whose scheduler runs here.
 const CLUSTERS: &str = "clusters";
@@ -96,6 +97,13 @@ impl State {
             return Ok(None);
         }
         self.memberships_directory().map(Some)
+    }
+
+    /// Where what runs in the background on this machine writes its logs, made if need be.
+    pub(crate) fn logs(&self) -> Result<PathBuf, DirectoryError> {
+        let directory = self.directory(MACHINES, &host())?.join(LOGS);
+        make_private(Place::State, &directory)?;
+        Ok(directory)
     }
 
     /// What is kept of a cluster whose scheduler runs here, made if need be.
