@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber};
 use hurricane_core::message::{Definition, INLINE_LIMIT_BYTES, MAX_NAME_BYTES};
 use hurricane_core::resources::Resources;
-use hurricane_runtime::client::{self, ConnectionError, Received, SubmitError};
+use hurricane_runtime::client::{self, ConnectionError, Fetched, Received, SubmitError};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -109,11 +109,23 @@ impl Connection {
         py.detach(|| self.0.is_running(Number(number))).map_err(python_error)
     }
 
-    fn fetch<'py>(&self, py: Python<'py>, node: u64, object: u64) -> PyResult<Bound<'py, PyBytes>> {
+    fn fetch<'py>(
+        &self,
+        py: Python<'py>,
+        node: u64,
+        object: u64,
+        timeout: f64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let id = ObjectId { node: NodeId(node), number: ObjectNumber(object) };
-        match py.detach(|| self.0.fetch(id)).map_err(python_error)? {
-            Some(value) => Ok(PyBytes::new(py, &value)),
-            None => Err(PyKeyError::new_err(object)),
+        let timeout = Some(timeout_duration(timeout)?);
+        let outcome = wait_in_slices(py, timeout, |slice| {
+            let fetched = self.0.fetch(id, slice);
+            (!matches!(fetched, Ok(Fetched::NotYet))).then_some(fetched)
+        })?;
+        match outcome.transpose().map_err(python_error)? {
+            Some(Fetched::Value(value)) => Ok(Some(PyBytes::new(py, &value))),
+            Some(Fetched::Gone) => Err(PyKeyError::new_err(object)),
+            Some(Fetched::NotYet) | None => Ok(None),
         }
     }
 
@@ -154,7 +166,20 @@ pub(crate) fn shared(bytes: PyBackedBytes) -> Bytes {
 }
 
 pub(crate) fn python_error(error: ConnectionError) -> PyErr {
-    PyRuntimeError::new_err(error.to_string())
+    match error {
+        ConnectionError::Lost(reason) => scheduler_lost(&reason.to_string()),
+        other => PyRuntimeError::new_err(other.to_string()),
+    }
+}
+
+/// Made in Python, where all of hurricane's errors are.
+fn scheduler_lost(reason: &str) -> PyErr {
+    Python::attach(|py| {
+        let made = py
+            .import("hurricane._broken")
+            .and_then(|module| module.getattr("SchedulerLost")?.call1((reason,)));
+        made.map_or_else(|error| error, PyErr::from_value)
+    })
 }
 
 fn number_or_reason(outcome: Result<Number, SubmitError>) -> PyResult<i64> {
@@ -183,5 +208,7 @@ fn tuple(py: Python<'_>, received: Received<Py<PyAny>>) -> PyResult<Bound<'_, Py
         }
         Received::SetupFailed { error } => incoming::setup_failed(py, &error),
         Received::Stalled(stall) => incoming::stalled(py, &stall),
+        Received::Notice(sentence) => incoming::notice(py, &sentence),
+        Received::Lost(reason) => incoming::lost(py, &reason),
     }
 }

@@ -2,6 +2,7 @@
 
 use hurricane_core::id::Number;
 use hurricane_core::message::{Cause, Death, Ending, Exit, Failure, Output, Stall, Stream, Value};
+use hurricane_core::session::EndReason;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
@@ -62,7 +63,17 @@ pub(crate) fn stalled<'py>(py: Python<'py>, stall: &Stall) -> PyResult<Bound<'py
         Stall::NoNodes => "there is no node".to_owned(),
         Stall::NoRoom { asked } => format!("no node has room for {asked} now"),
     };
-    ("stalled", what).into_pyobject(py)
+    notice(py, &what)
+}
+
+/// A sentence for people: what is being waited for.
+pub(crate) fn notice<'py>(py: Python<'py>, sentence: &str) -> PyResult<Bound<'py, PyTuple>> {
+    ("stalled", sentence).into_pyobject(py)
+}
+
+/// The scheduler is gone.
+pub(crate) fn lost<'py>(py: Python<'py>, reason: &EndReason) -> PyResult<Bound<'py, PyTuple>> {
+    ("scheduler_lost", reason.to_string()).into_pyobject(py)
 }
 
 fn named(cause: &Cause) -> (u64, &str) {

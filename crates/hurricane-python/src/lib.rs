@@ -4,6 +4,7 @@ mod command_line;
 mod connection;
 mod incoming;
 mod local;
+mod remote;
 mod resources;
 mod sentence;
 mod snapshot;
@@ -20,6 +21,8 @@ mod _native {
     use crate::connection::Connection;
     #[pymodule_export]
     use crate::local::Local;
+    #[pymodule_export]
+    use crate::remote::{Remote, find_cluster};
     #[pymodule_export]
     use crate::worker_link::WorkerLink;
 

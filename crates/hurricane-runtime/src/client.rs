@@ -1,8 +1,8 @@
 //! A client's connection to its scheduler: numbers what it submits, keeps to its allowance, and
 //! gathers what comes back.
 //!
-//! The same type serves a program beside its local cluster and a running task inside a worker; what
-//! differs is where it sends to.
+//! The same type serves a program beside its local cluster, one far from its cluster, and a running
+//! task inside a worker; what differs is where it sends to.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -13,11 +13,14 @@ use hurricane_core::message::{
     ClientToScheduler, Definition, Ending, INLINE_LIMIT_BYTES, Output, SchedulerToClient, Stall,
     Value,
 };
+use hurricane_core::session::EndReason;
 
 use crate::platform::fork::ProcessMark;
 
+pub(crate) use mailboxes::Mailboxes;
 use state::{Live, State};
 
+mod mailboxes;
 mod state;
 
 /// How much text of tasks waits for a client that does not receive. Beyond it lines are dropped and
@@ -69,10 +72,25 @@ pub enum Received<F> {
     },
     /// Tasks are ready and none has started for a while.
     Stalled(Stall),
+    /// A sentence for people: what this end waits for.
+    Notice(Box<str>),
+    /// The scheduler is gone, and with it every task that has not ended.
+    Lost(EndReason),
+}
+
+/// What became of asking for a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Here it is.
+    Value(Bytes),
+    /// It has not arrived, or is being computed again.
+    NotYet,
+    /// It is gone, and will not come back.
+    Gone,
 }
 
 /// Why a connection did not do as asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
     /// It was closed, or its cluster stopped.
     #[error("the connection is closed")]
@@ -83,13 +101,16 @@ pub enum ConnectionError {
         /// Why.
         reason: &'static str,
     },
+    /// The session with the scheduler is over, and not by this end's wish.
+    #[error("the connection to the scheduler is over: {0}")]
+    Lost(EndReason),
     /// This is a forked child of the process that opened it.
     #[error("this client belongs to the process that made it: make a new one after fork")]
     Forked,
 }
 
 /// Why nothing was submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// A dependency has ended and was released: its future is done now, or in a moment.
     #[error("a dependency has ended and was released")]
@@ -129,7 +150,7 @@ impl<F> Connection<F> {
         if !dependencies.iter().all(|dependency| state.live.contains_key(dependency)) {
             return Err(SubmitError::DependencyReleased);
         }
-        let number = state.reserve(arguments.len())?;
+        let number = self.reserve(&mut state, arguments.len())?;
         state.live.insert(number, Live::Pending(future));
         state.pending += 1;
         // Sent under the lock, so that numbers grow on the wire as they were given out.
@@ -145,9 +166,9 @@ impl<F> Connection<F> {
     /// Makes an object of a value. It lives until it is released.
     pub fn put(&self, value: Bytes) -> Result<Number, SubmitError> {
         let mut state = self.open_state()?;
-        // A large value goes to the store of the nearest node, and costs no allowance.
+        // A large value goes into a store, and costs no allowance.
         let carried_bytes = if value.len() > INLINE_LIMIT_BYTES { 0 } else { value.len() };
-        let number = state.reserve(carried_bytes)?;
+        let number = self.reserve(&mut state, carried_bytes)?;
         state.live.insert(number, Live::Held);
         let value = Value::Inline(value);
         self.shared.sink.send(ClientToScheduler::Put { number, value });
@@ -158,7 +179,7 @@ impl<F> Connection<F> {
     pub fn wait_for_allowance(&self, timeout: Duration) -> Result<bool, ConnectionError> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.open_state()?;
-        while !state.may_submit() {
+        while !(state.may_submit() && self.shared.sink.has_room()) {
             let Some(waited) = wait_once(&self.shared.allowed, state, deadline) else {
                 return Ok(false);
             };
@@ -195,14 +216,14 @@ impl<F> Connection<F> {
         Ok(self.shared.sink.is_running(number))
     }
 
-    /// The value of a stored result; none if it is gone. May wait for the value to arrive.
-    pub fn fetch(&self, object: ObjectId) -> Result<Option<Bytes>, ConnectionError> {
+    /// The value of a stored result. Waits for it to arrive: so long, if it comes over a network.
+    pub fn fetch(&self, object: ObjectId, timeout: Duration) -> Result<Fetched, ConnectionError> {
         drop(self.open_state()?);
-        Ok(self.shared.sink.fetch(object))
+        Ok(self.shared.sink.fetch(object, timeout))
     }
 
     /// What has come in; waits for the first. Nothing after `timeout`. Once closed, the tasks that
-    /// have not ended are cancelled and given back; then none.
+    /// have not ended are given back, cancelled or as lost; then none.
     pub fn receive(
         &self,
         timeout: Option<Duration>,
@@ -210,9 +231,9 @@ impl<F> Connection<F> {
         self.shared.check_process()?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.shared.lock();
-        while state.incoming.is_empty() {
+        while !state.has_arrived() {
             if state.closed.is_some() {
-                return Ok(state.cancel_pending());
+                return Ok(state.give_up());
             }
             let Some(waited) = wait_once(&self.shared.arrived, state, deadline) else {
                 return Ok(Some(Vec::new()));
@@ -243,6 +264,15 @@ impl<F> Connection<F> {
         if self.open_state().is_ok_and(|mut state| state.close(ConnectionError::Closed)) {
             self.shared.wake_all();
             self.shared.sink.close();
+        }
+    }
+
+    /// The next number, within the allowance and what may be on its way.
+    fn reserve(&self, state: &mut State<F>, bytes: usize) -> Result<Number, SubmitError> {
+        if self.shared.sink.has_room() {
+            state.reserve(bytes)
+        } else {
+            Err(SubmitError::AllowanceUsedUp)
         }
     }
 
@@ -292,8 +322,13 @@ pub(crate) trait Sink: Send + Sync {
     /// Sends a message, in the order of the calls. What cannot be sent any more is dropped: the
     /// mailbox will be closed.
     fn send(&self, message: ClientToScheduler);
+    /// Whether so little is on its way that more may be sent. When it is so again, the mailbox hears
+    /// of it.
+    fn has_room(&self) -> bool {
+        true
+    }
     /// The bytes of an object.
-    fn fetch(&self, object: ObjectId) -> Option<Bytes>;
+    fn fetch(&self, object: ObjectId, timeout: Duration) -> Fetched;
     /// Whether a task runs now, as far as is known here.
     fn is_running(&self, number: Number) -> bool;
     /// The client is gone.
@@ -304,6 +339,10 @@ pub(crate) trait Sink: Send + Sync {
 pub(crate) trait Mailbox: Send + Sync {
     /// Takes messages in, and wakes who waits for them.
     fn deliver(&self, messages: Vec<SchedulerToClient>);
+    /// A sentence for people: what this end waits for.
+    fn notice(&self, sentence: Box<str>);
+    /// More may be sent again.
+    fn make_room(&self);
     /// Nothing more will come. What has come may still be received.
     fn close(&self, reason: ConnectionError);
 }
@@ -349,12 +388,12 @@ impl<F: Send> Mailbox for Shared<F> {
         if state.closed.is_some() {
             return;
         }
-        let was_empty = state.incoming.is_empty();
+        let was_empty = !state.has_arrived();
         let allowance = state.allowance;
         for message in messages {
             state.deliver(message);
         }
-        let has_arrived = was_empty && !state.incoming.is_empty();
+        let has_arrived = was_empty && state.has_arrived();
         let has_grown = state.allowance != allowance;
         drop(state);
         if has_arrived {
@@ -363,6 +402,21 @@ impl<F: Send> Mailbox for Shared<F> {
         if has_grown {
             self.allowed.notify_all();
         }
+    }
+
+    fn notice(&self, sentence: Box<str>) {
+        let mut state = self.lock();
+        if state.closed.is_none() {
+            state.notices.push(sentence);
+            drop(state);
+            self.arrived.notify_all();
+        }
+    }
+
+    fn make_room(&self) {
+        // Taken, so that nobody is between looking and waiting.
+        drop(self.lock());
+        self.allowed.notify_all();
     }
 
     fn close(&self, reason: ConnectionError) {
@@ -388,8 +442,11 @@ fn wait_once<'a, T>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
     use hurricane_core::id::{NodeId, ObjectNumber};
-    use hurricane_core::message::{Allowance, Stored, Stream};
+    use hurricane_core::message::{Allowance, Failure, Stored, Stream};
 
     use super::*;
 
@@ -470,6 +527,43 @@ mod tests {
     }
 
     #[test]
+    fn with_the_scheduler_every_task_is_lost() {
+        let (client, scheduler) = allowed_pair();
+        let number = submit(&client, &[]).expect("it is allowed");
+        scheduler.mailbox().close(ConnectionError::Lost(EndReason::Restarted));
+        let received = client.receive(None).expect("this is no child").expect("a task is pending");
+        let reason = EndReason::Restarted.to_string().into();
+        let failure = Box::new(Failure::SchedulerLost(reason));
+        let ending = Ending::Failed { failure, cause: None };
+        let lost = Received::Lost(EndReason::Restarted);
+        assert_eq!(received, [Received::Ended { number, future: 7, ending }, lost]);
+        assert_eq!(client.receive(None), Ok(None));
+        let error = ConnectionError::Lost(EndReason::Restarted);
+        assert_eq!(submit(&client, &[]), Err(SubmitError::Connection(error)));
+    }
+
+    #[test]
+    fn nothing_is_submitted_while_too_much_is_on_its_way() {
+        let (client, scheduler) = allowed_pair();
+        scheduler.is_full.store(true, Ordering::Relaxed);
+        assert_eq!(client.put("x".into()), Err(SubmitError::AllowanceUsedUp));
+        let waiting = client.clone();
+        let thread = thread::spawn(move || waiting.wait_for_allowance(Duration::MAX));
+        scheduler.is_full.store(false, Ordering::Relaxed);
+        scheduler.mailbox().make_room();
+        assert_eq!(thread.join().expect("it ended well"), Ok(true));
+        assert_eq!(client.put("x".into()), Ok(Number(1)));
+    }
+
+    #[test]
+    fn notices_are_received() {
+        let (client, scheduler) = pair();
+        scheduler.mailbox().notice("so".into());
+        assert_eq!(client.receive(AT_ONCE), Ok(Some(vec![Received::Notice("so".into())])));
+        assert_eq!(client.receive(AT_ONCE), Ok(Some(Vec::new())));
+    }
+
+    #[test]
     fn a_closed_connection_gives_back_every_task() {
         let (client, _scheduler) = allowed_pair();
         let numbers = [(); 3].map(|()| submit(&client, &[]).expect("it is allowed"));
@@ -501,6 +595,7 @@ mod tests {
     struct Scheduler {
         mailbox: Weak<dyn Mailbox>,
         heard: Arc<Mutex<Vec<ClientToScheduler>>>,
+        is_full: Arc<AtomicBool>,
     }
 
     impl Scheduler {
@@ -529,15 +624,23 @@ mod tests {
         }
     }
 
-    struct Recording(Arc<Mutex<Vec<ClientToScheduler>>>);
+    #[derive(Default)]
+    struct Recording {
+        heard: Arc<Mutex<Vec<ClientToScheduler>>>,
+        is_full: Arc<AtomicBool>,
+    }
 
     impl Sink for Recording {
         fn send(&self, message: ClientToScheduler) {
-            self.0.lock().expect("no test panics with it").push(message);
+            self.heard.lock().expect("no test panics with it").push(message);
         }
 
-        fn fetch(&self, _: ObjectId) -> Option<Bytes> {
-            None
+        fn has_room(&self) -> bool {
+            !self.is_full.load(Ordering::Relaxed)
+        }
+
+        fn fetch(&self, _: ObjectId, _: Duration) -> Fetched {
+            Fetched::Gone
         }
 
         fn is_running(&self, _: Number) -> bool {
@@ -548,9 +651,10 @@ mod tests {
     }
 
     fn pair() -> (Connection<u32>, Scheduler) {
-        let heard = Arc::default();
-        let (client, mailbox) = Connection::open(Box::new(Recording(Arc::clone(&heard))));
-        (client, Scheduler { mailbox, heard })
+        let sink = Recording::default();
+        let (heard, is_full) = (Arc::clone(&sink.heard), Arc::clone(&sink.is_full));
+        let (client, mailbox) = Connection::open(Box::new(sink));
+        (client, Scheduler { mailbox, heard, is_full })
     }
 
     fn allowed_pair() -> (Connection<u32>, Scheduler) {

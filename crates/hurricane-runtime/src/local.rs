@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{io, mem};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use hurricane_core::resources::{Amount, Resources};
 use hurricane_core::scheduler;
 use hurricane_core::snapshot::Snapshot;
 
-use crate::client::{Connection, ConnectionError, Mailbox, Sink};
+use crate::client::{Connection, ConnectionError, Fetched, Mailboxes, Sink};
 use crate::inbox::Inbox;
 use crate::platform::descriptors;
 use crate::platform::directories::OwnDirectory;
@@ -117,7 +118,7 @@ impl Local {
         let client = ClientId(self.shared.clients.fetch_add(1, Ordering::Relaxed));
         let sink = LocalSink { shared: Arc::clone(&self.shared), client };
         let (connection, mailbox) = Connection::open(Box::new(sink));
-        self.shared.open_mailbox(client, mailbox)?;
+        self.shared.mailboxes.open(client, mailbox)?;
         self.shared.tell_scheduler(scheduler::Event::ClientJoined { client });
         Ok(connection)
     }
@@ -177,18 +178,10 @@ struct Shared {
     inbox: Inbox<Input>,
     is_stopping: AtomicBool,
     cluster: Mutex<Cluster>,
-    mailboxes: Mutex<Mailboxes>,
+    mailboxes: Mailboxes,
     clients: AtomicU64,
     store: Arc<Store>,
     pids: WorkerPids,
-}
-
-/// Where the clients hear.
-#[derive(Default)]
-struct Mailboxes {
-    by_client: BTreeMap<ClientId, Weak<dyn Mailbox>>,
-    /// Nobody will speak any more.
-    is_closed: bool,
 }
 
 impl Shared {
@@ -198,7 +191,7 @@ impl Shared {
             inbox: Inbox::new(),
             is_stopping: AtomicBool::new(false),
             cluster: Mutex::new(cluster),
-            mailboxes: Mutex::default(),
+            mailboxes: Mailboxes::default(),
             clients: AtomicU64::new(1),
             store: Arc::default(),
             pids: Arc::new(Mutex::new(BTreeMap::<WorkerId, u32>::new())),
@@ -217,44 +210,6 @@ impl Shared {
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn mailboxes(&self) -> MutexGuard<'_, Mailboxes> {
-        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open_mailbox(
-        &self,
-        client: ClientId,
-        mailbox: Weak<dyn Mailbox>,
-    ) -> Result<(), ConnectionError> {
-        let mut mailboxes = self.mailboxes();
-        if mailboxes.is_closed {
-            return Err(ConnectionError::Closed);
-        }
-        mailboxes.by_client.insert(client, mailbox);
-        Ok(())
-    }
-
-    fn mailbox(&self, client: ClientId) -> Option<Arc<dyn Mailbox>> {
-        self.mailboxes().by_client.get(&client)?.upgrade()
-    }
-
-    /// Ends all connections, now and later.
-    fn close_mailboxes(&self) {
-        let mut mailboxes = self.mailboxes();
-        mailboxes.is_closed = true;
-        let closed = mem::take(&mut mailboxes.by_client);
-        drop(mailboxes);
-        for mailbox in closed.into_values().filter_map(|mailbox| mailbox.upgrade()) {
-            mailbox.close(ConnectionError::Closed);
-        }
-    }
-}
-
-impl std::fmt::Debug for Mailboxes {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_set().entries(self.by_client.keys()).finish()
-    }
 }
 
 /// What a program's connection speaks to.
@@ -269,8 +224,9 @@ impl Sink for LocalSink {
         self.shared.tell_scheduler(scheduler::Event::FromClient { client, message });
     }
 
-    fn fetch(&self, object: ObjectId) -> Option<Bytes> {
-        self.shared.store.get(object)
+    /// It is here or nowhere.
+    fn fetch(&self, object: ObjectId, _: Duration) -> Fetched {
+        self.shared.store.get(object).map_or(Fetched::Gone, Fetched::Value)
     }
 
     fn is_running(&self, number: Number) -> bool {
@@ -278,7 +234,7 @@ impl Sink for LocalSink {
     }
 
     fn close(&self) {
-        self.shared.mailboxes().by_client.remove(&self.client);
+        self.shared.mailboxes.remove(self.client);
         self.shared.tell_scheduler(scheduler::Event::ClientGone { client: self.client });
     }
 }

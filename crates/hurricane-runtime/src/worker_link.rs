@@ -97,7 +97,7 @@ pub enum WorkerLinkError {
 }
 
 /// Why a task may not wait for its children.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WaitError {
     /// Too many tasks of the node wait already.
     #[error("more than {limit} tasks of a node would wait for their children at once")]

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use hurricane_core::id::Number;
-use hurricane_core::message::{Allowance, Ending, Output, SchedulerToClient, Value};
+use hurricane_core::message::{Allowance, Ending, Failure, Output, SchedulerToClient, Value};
+use hurricane_core::session::EndReason;
 
 use super::{ConnectionError, MAX_QUEUED_OUTPUT_BYTES, Received, SubmitError};
 
@@ -13,7 +14,11 @@ const OUTPUT_COST_BYTES: usize = 64;
 /// What a connection knows.
 pub(super) struct State<F> {
     pub(super) closed: Option<ConnectionError>,
+    /// That the scheduler is gone was received.
+    is_loss_told: bool,
     pub(super) incoming: VecDeque<SchedulerToClient>,
+    /// Sentences of this end's own.
+    pub(super) notices: Vec<Box<str>>,
     /// Bytes of output in `incoming`.
     pub(super) output_bytes: usize,
     /// Lines dropped since output was last queued.
@@ -39,7 +44,9 @@ impl<F> Default for State<F> {
     fn default() -> Self {
         Self {
             closed: None,
+            is_loss_told: false,
             incoming: VecDeque::new(),
+            notices: Vec::new(),
             output_bytes: 0,
             dropped_lines: 0,
             allowance: Allowance::default(),
@@ -54,7 +61,7 @@ impl<F> Default for State<F> {
 
 impl<F> State<F> {
     pub(super) fn check_open(&self) -> Result<(), ConnectionError> {
-        self.closed.map_or(Ok(()), Err)
+        self.closed.clone().map_or(Ok(()), Err)
     }
 
     /// Whether this was what closed it.
@@ -62,6 +69,11 @@ impl<F> State<F> {
         let is_first = self.closed.is_none();
         self.closed.get_or_insert(reason);
         is_first
+    }
+
+    /// Whether there is something to receive.
+    pub(super) fn has_arrived(&self) -> bool {
+        !(self.incoming.is_empty() && self.notices.is_empty())
     }
 
     /// What crosses the limit of bytes may still be submitted: it may be larger than the limit.
@@ -117,6 +129,7 @@ impl<F> State<F> {
     /// Everything that came in, and the tasks in it that are to be released.
     pub(super) fn take_incoming(&mut self) -> (Vec<Received<F>>, Vec<Number>) {
         let mut received = Vec::with_capacity(self.incoming.len());
+        received.extend(self.notices.drain(..).map(Received::Notice));
         let mut released = Vec::new();
         self.output_bytes = 0;
         while let Some(message) = self.incoming.pop_front() {
@@ -140,9 +153,9 @@ impl<F> State<F> {
         (received, released)
     }
 
-    /// Nothing will come any more: every task that was submitted and has not ended is cancelled now,
-    /// so that each comes back, whoever closed the connection and when. None if there is none.
-    pub(super) fn cancel_pending(&mut self) -> Option<Vec<Received<F>>> {
+    /// Nothing will come any more: every task that was submitted and has not ended does so now, so
+    /// that each comes back, whoever closed the connection and when. None after that.
+    pub(super) fn give_up(&mut self) -> Option<Vec<Received<F>>> {
         self.pending = 0;
         let live = std::mem::take(&mut self.live).into_iter();
         let pending = live.filter_map(|(number, live)| match live {
@@ -151,11 +164,35 @@ impl<F> State<F> {
         });
         let mut pending: Vec<(Number, F)> = pending.collect();
         pending.sort_unstable_by_key(|(number, _)| *number);
-        let cancelled = |(number, future)| {
-            let ending = Ending::Cancelled { cause: None };
-            Received::Ended { number, future, ending }
-        };
-        (!pending.is_empty()).then(|| pending.into_iter().map(cancelled).collect())
+        let ending = self.last_ending();
+        let mut received: Vec<_> = pending
+            .into_iter()
+            .map(|(number, future)| Received::Ended { number, future, ending: ending.clone() })
+            .collect();
+        received.extend(self.untold_loss().map(Received::Lost));
+        (!received.is_empty()).then_some(received)
+    }
+
+    /// How what was pending ends with the connection.
+    fn last_ending(&self) -> Ending {
+        match &self.closed {
+            Some(ConnectionError::Lost(reason)) => Ending::Failed {
+                failure: Box::new(Failure::SchedulerLost(reason.to_string().into())),
+                cause: None,
+            },
+            _ => Ending::Cancelled { cause: None },
+        }
+    }
+
+    /// Why the scheduler is gone, the first time that this is asked.
+    fn untold_loss(&mut self) -> Option<EndReason> {
+        match &self.closed {
+            Some(ConnectionError::Lost(reason)) if !self.is_loss_told => {
+                self.is_loss_told = true;
+                Some(reason.clone())
+            }
+            _ => None,
+        }
     }
 
     fn end(

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hurricane_core::id::{Number, ObjectId};
@@ -9,7 +10,7 @@ use hurricane_core::message::{ClientToScheduler, NodeToWorker, WorkerToNode};
 
 use super::WaitError;
 use super::sender::Sender;
-use crate::client::{ConnectionError, Mailbox, Sink};
+use crate::client::{ConnectionError, Fetched, Mailbox, Sink};
 
 /// The running task's part as a client.
 pub(super) struct Nesting {
@@ -26,12 +27,12 @@ pub(super) struct State {
     is_running: bool,
     mailbox: Option<Weak<dyn Mailbox>>,
     /// Answers that nobody has taken yet, in their order.
-    fetched: HashMap<ObjectId, VecDeque<Fetched>>,
+    fetched: HashMap<ObjectId, VecDeque<Answer>>,
     waiting: Waiting,
 }
 
 /// An object's bytes; none if it is gone.
-struct Fetched(Option<Bytes>);
+struct Answer(Option<Bytes>);
 
 /// Whether the task waits for its children, without its resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +103,7 @@ impl Nesting {
             }
             NodeToWorker::Object { object, value } => {
                 let bytes = value.map(super::bytes_of);
-                state.fetched.entry(object).or_default().push_back(Fetched(bytes));
+                state.fetched.entry(object).or_default().push_back(Answer(bytes));
             }
             NodeToWorker::MayWait => state.waiting = Waiting::Yes,
             NodeToWorker::TooDeep { limit } => state.waiting = Waiting::TooDeep { limit },
@@ -162,7 +163,7 @@ impl Nesting {
         let mut state = self.running().ok()?;
         self.send(&WorkerToNode::Fetch { object });
         loop {
-            if let Some(Fetched(bytes)) = state.take_fetched(object) {
+            if let Some(Answer(bytes)) = state.take_fetched(object) {
                 return bytes;
             }
             state = self.wait(state).ok()?;
@@ -191,7 +192,7 @@ impl Nesting {
 }
 
 impl State {
-    fn take_fetched(&mut self, object: ObjectId) -> Option<Fetched> {
+    fn take_fetched(&mut self, object: ObjectId) -> Option<Answer> {
         let answers = self.fetched.get_mut(&object)?;
         let answer = answers.pop_front()?;
         if answers.is_empty() {
@@ -217,8 +218,9 @@ impl Sink for TaskSink {
         self.nesting.send(&WorkerToNode::Nested(message));
     }
 
-    fn fetch(&self, object: ObjectId) -> Option<Bytes> {
-        self.nesting.fetch(object)
+    /// The node answers soon, whatever it has to say.
+    fn fetch(&self, object: ObjectId, _: Duration) -> Fetched {
+        self.nesting.fetch(object).map_or(Fetched::Gone, Fetched::Value)
     }
 
     /// Nobody here knows.
