@@ -9,6 +9,8 @@ mod operators;
 mod refusals;
 mod roll;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

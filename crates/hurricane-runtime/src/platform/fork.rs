@@ -58,6 +58,11 @@ impl<S: AsRawFd> HiddenFromChildren<S> {
         register(stream.as_raw_fd());
         Self { stream, process }
     }
+
+    /// The stream, or whatever else it is that has a descriptor.
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsRawFd> Drop for HiddenFromChildren<S> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 
 use super::directories::{DirectoryError, Place, make_private, runtime};
+use super::fork::HiddenFromChildren;
 use super::hold::Hold;
 
 /// Where the scheduler on a port is met, whether there is one or not.
@@ -88,7 +89,10 @@ impl PortClaim {
             Ok(listener)
         };
         match listen() {
-            Ok(listener) => Ok(LocalSocket { listener, path, _claim: self }),
+            Ok(listener) => {
+                let listener = HiddenFromChildren::new(listener);
+                Ok(LocalSocket { listener, path, _claim: self })
+            }
             Err(error) => Err(LocalSocketError::at(&path, error)),
         }
     }
@@ -97,7 +101,7 @@ impl PortClaim {
 /// A socket that is listened at. Dropped, it is gone.
 #[derive(Debug)]
 pub(crate) struct LocalSocket {
-    listener: UnixListener,
+    listener: HiddenFromChildren<UnixListener>,
     path: PathBuf,
     /// Given back last.
     _claim: PortClaim,
@@ -106,7 +110,7 @@ pub(crate) struct LocalSocket {
 impl LocalSocket {
     /// For the loop that answers.
     pub(crate) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
-        tokio::net::UnixListener::from_std(self.listener.try_clone()?)
+        tokio::net::UnixListener::from_std(self.listener.get_ref().try_clone()?)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::enrolment::{Claim, Enrolled, Judgement, Refusal};
 use crate::framed::BoxedStream;
 use crate::greeting::{Greetable, GreetingError, Side, greet_dialer};
 use crate::identity::{Grant, PublicKey};
+use crate::platform::fork::HiddenFromChildren;
 use crate::platform::local_socket::is_of_this_user;
 use crate::platform::tcp;
 use crate::strangers::Source;
@@ -27,8 +28,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 impl Service {
     /// Takes connections from the network, for ever.
     pub(super) async fn accept_from_network(self: Rc<Self>, listener: TcpListener) {
+        let listener = HiddenFromChildren::new(listener);
         loop {
-            match listener.accept().await {
+            match listener.get_ref().accept().await {
                 Ok((stream, address)) => self.on_dialed(stream, address),
                 Err(error) => pause_after(&error).await,
             }
@@ -37,8 +39,9 @@ impl Service {
 
     /// Takes connections from this host, for ever.
     pub(super) async fn accept_from_here(self: Rc<Self>, listener: UnixListener) {
+        let listener = HiddenFromChildren::new(listener);
         loop {
-            match listener.accept().await {
+            match listener.get_ref().accept().await {
                 Ok((stream, _)) if is_of_this_user(&stream) => {
                     tokio::task::spawn_local(Rc::clone(&self).greet_here(stream));
                 }
@@ -62,7 +65,7 @@ impl Service {
         match greet_dialer(&mut stream, &self.greeting).await {
             Ok(greeting) => {
                 let caller = Caller::here(greeting.side);
-                self.let_in(Box::new(stream), caller).await;
+                self.let_in(Box::new(HiddenFromChildren::new(stream)), caller).await;
             }
             Err(error) => self.refuse_greeting("this host", &error),
         }
@@ -143,6 +146,7 @@ impl HalfOpen {
         // Without these it works as well, if worse.
         let _ = tcp::prepare(&stream);
         let is_enrolling = service.invitations.borrow().is_live(service.now());
+        let stream = HiddenFromChildren::new(stream);
         match service.doors.accept(stream, is_enrolling).await {
             Ok(Accepted::Member { stream, key }) => {
                 service.strangers.borrow_mut().welcome(self.source);

@@ -19,6 +19,7 @@ use hurricane_core::member::{FromClient, FromNode, ToClient, ToNode};
 use hurricane_core::message::{
     ClientToScheduler, INLINE_LIMIT_BYTES, SchedulerToClient, SchedulerToNode, Stall, Value,
 };
+use hurricane_core::resources::Amount;
 use hurricane_core::scheduler::{self, Scheduler};
 use hurricane_core::session::{self, EndReason, Frame, Hello, Patience, Session};
 use hurricane_core::snapshot::Snapshot;
@@ -191,7 +192,7 @@ impl Members {
     }
 
     /// Tasks that ended a second, lately.
-    pub(super) fn rate(&self, now: Time) -> hurricane_core::resources::Amount {
+    pub(super) fn rate(&mut self, now: Time) -> Amount {
         self.rate.per_second(now)
     }
 

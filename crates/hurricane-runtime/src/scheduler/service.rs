@@ -267,7 +267,7 @@ impl Service {
     }
 
     pub(super) fn describe(&self) -> Snapshot {
-        let members = self.members.borrow();
+        let mut members = self.members.borrow_mut();
         let cluster = ClusterSnapshot {
             name: self.config.name.as_str().into(),
             id: self.key.public().fingerprint().to_string().into(),

@@ -38,7 +38,8 @@ impl Rate {
     }
 
     /// How many ended a second.
-    pub(super) fn per_second(&self, now: Time) -> Amount {
+    pub(super) fn per_second(&mut self, now: Time) -> Amount {
+        self.sample(now);
         let is_old = |sample: &&(Time, u64)| now.since(sample.0) >= WINDOW;
         let oldest = self.samples.iter().rev().find(is_old).or_else(|| self.samples.front());
         let Some((time, ended)) = oldest else { return Amount::default() };
@@ -63,7 +64,8 @@ mod tests {
         }
         assert_eq!(rate.per_second(now), Amount::whole(50));
         assert!(rate.samples.len() <= 12, "old samples go");
-        assert_eq!(rate.per_second(now + WINDOW), Amount::whole(0));
+        rate.sample(now + WINDOW);
+        assert_eq!(rate.per_second(now + WINDOW * 2), Amount::whole(0));
     }
 
     #[test]

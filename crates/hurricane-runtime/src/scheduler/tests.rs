@@ -1,0 +1,4 @@
+//! A scheduler on loopback, with nodes, clients and operators as they are, and strangers.
+
+mod cluster;
+mod site;
