@@ -4,9 +4,11 @@ mod command_line;
 mod connection;
 mod incoming;
 mod local;
+mod nodes;
 mod remote;
 mod resources;
 mod sentence;
+mod server;
 mod snapshot;
 mod waiting;
 mod worker_link;
@@ -22,7 +24,11 @@ mod _native {
     #[pymodule_export]
     use crate::local::Local;
     #[pymodule_export]
+    use crate::nodes::Nodes;
+    #[pymodule_export]
     use crate::remote::{Remote, find_cluster};
+    #[pymodule_export]
+    use crate::server::Server;
     #[pymodule_export]
     use crate::worker_link::WorkerLink;
 

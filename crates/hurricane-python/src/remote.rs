@@ -14,6 +14,12 @@ use crate::{sentence, snapshot};
 #[pyclass(frozen, module = "hurricane._native")]
 pub(crate) struct Remote(remote::Remote);
 
+impl Remote {
+    pub(crate) fn new(remote: remote::Remote) -> Self {
+        Self(remote)
+    }
+}
+
 #[pymethods]
 impl Remote {
     fn connect(&self) -> PyResult<Connection> {

@@ -48,8 +48,9 @@ fn parts(units: f64) -> u64 {
     (units * PARTS as f64).round() as u64
 }
 
+/// An amount as people write it.
 #[expect(clippy::cast_precision_loss, reason = "people read it; nothing is computed from it")]
-fn units(amount: Amount) -> f64 {
+pub(crate) fn units(amount: Amount) -> f64 {
     amount.0 as f64 / PARTS as f64
 }
 

@@ -1,13 +1,14 @@
 //! The nodes of this process: each a state machine with a session of its own, all in one thread,
 //! with one object store.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hurricane_core::resources::Resources;
+use hurricane_core::resources::{Amount, Resources};
 use hurricane_core::session::EndReason;
 
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use crate::dialing::{Choice, DialError, Reached, Target};
 use crate::identity::{IdentityError, State};
 use crate::local::{DirectoryError, TooFewDescriptors};
 use crate::platform::fork::ProcessMark;
+use crate::platform::machine;
 use crate::worker::WorkerPids;
 
 mod caller;
@@ -42,6 +44,17 @@ pub struct NodesConfig {
     pub workers: WorkerSource,
     /// Whose pickles the workers read and write.
     pub python_minor: Option<u8>,
+}
+
+/// What a node has that is alone on its machine: so many cpus, or as many as this process may use.
+pub fn whole_machine(cpus: Option<u64>) -> Resources {
+    let visible = std::env::var_os("CUDA_VISIBLE_DEVICES");
+    Resources {
+        cpus: Amount::whole(cpus.unwrap_or_else(machine::cpus)),
+        gpus: Amount::whole(machine::gpus(visible.as_ref()).len() as u64),
+        memory_bytes: machine::memory_bytes(),
+        named: BTreeMap::new(),
+    }
 }
 
 /// What happens to a node, for people to be told.
