@@ -53,6 +53,11 @@ impl Store {
         });
     }
 
+    /// Whether nothing is here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// The bytes of an object, if it is here.
     pub(crate) fn get(&self, object: ObjectId) -> Option<Bytes> {
         self.lock().get(&object).map(|held| held.bytes.clone())

@@ -428,7 +428,7 @@ mod tests {
             let died = Event::WorkerDied { worker: WORKER, death: Death::default() };
             setting.offer(1);
             caller.leave();
-            assert_eq!(setting.events().await, [died.clone()]);
+            assert_eq!(setting.events().await, std::slice::from_ref(&died));
             setting.offer(2);
             assert_eq!(setting.events().await, [died]);
             assert_eq!(heard(&caller), None);

@@ -85,6 +85,13 @@ impl Crew {
         }
     }
 
+    /// Whether what it has done last is likely to be fetched at once. A program that does a master's
+    /// tasks itself may end with the last of them; from other nodes, results are asked for whenever
+    /// somebody needs them, and made anew if they are gone.
+    pub(super) fn ends_with_its_work(&self) -> bool {
+        matches!(self, Self::Caller { .. })
+    }
+
     /// Starts a worker.
     pub(super) fn start(&self, worker: WorkerId, kind: &WorkerKind) {
         match self {

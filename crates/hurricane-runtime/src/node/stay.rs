@@ -58,6 +58,8 @@ pub(super) struct Stay<'a> {
     wish: watch::Receiver<Wish>,
     /// The scheduler was told that this node wants to leave.
     is_leaving: bool,
+    /// The scheduler has nothing more for it.
+    may_leave: bool,
 }
 
 /// What there is once the node is a member.
@@ -82,7 +84,8 @@ impl<'a> Stay<'a> {
         let relay = Relay::new(Box::new(move |read| asking.send(&FromNode::Read(read))));
         let wish = common.wish.clone();
         let (reached, joined) = (None, None);
-        Self { member, common, inbox, uplink, relay, reached, joined, wish, is_leaving: false }
+        let (is_leaving, may_leave) = (false, false);
+        Self { member, common, inbox, uplink, relay, reached, joined, wish, is_leaving, may_leave }
     }
 
     /// Stays until the session ends or is ended, and leaves nothing of it behind. Also tells whether
@@ -164,10 +167,16 @@ impl<'a> Stay<'a> {
                     self.is_leaving = true;
                     self.uplink.send(&FromNode::Leave);
                 }
-                None
+                (self.may_leave && !self.has_unfetched()).then_some(End::Wished)
             }
             Wish::Drain | Wish::Stop => Some(End::Wished),
         }
+    }
+
+    /// Whether results lie here that somebody has still to fetch, and that it is worth waiting for.
+    fn has_unfetched(&self) -> bool {
+        let crew = self.joined.as_ref().map(|joined| &joined.crew);
+        crew.is_some_and(Crew::ends_with_its_work) && !self.common.store.is_empty()
     }
 
     fn on_uplink(&mut self, event: uplink::Event<ToNode>) -> Option<End> {
@@ -177,7 +186,10 @@ impl<'a> Stay<'a> {
                 self.uplink.send(&FromNode::Join(description));
                 None
             }
-            uplink::Event::Message(message) => self.on_message(message),
+            uplink::Event::Message(message) => {
+                self.on_message(message);
+                None
+            }
             uplink::Event::Reached(reached) => {
                 self.reached = Some(reached);
                 self.member.note_reached();
@@ -194,19 +206,17 @@ impl<'a> Stay<'a> {
         }
     }
 
-    fn on_message(&mut self, message: ToNode) -> Option<End> {
+    fn on_message(&mut self, message: ToNode) {
         if let ToNode::Joined { node, name, cluster } = message {
-            self.on_joined(node, name, cluster);
-            return None;
+            return self.on_joined(node, name, cluster);
         }
         let Some(joined) = &self.joined else {
-            self.refuse("the scheduler spoke before it had let this node in");
-            return None;
+            return self.refuse("the scheduler spoke before it had let this node in");
         };
         match message {
             ToNode::Joined { .. } => unreachable!("it was dealt with"),
             ToNode::Scheduling(message) => self.apply(node::Event::FromScheduler(message)),
-            ToNode::MayLeave => return self.is_leaving.then_some(End::Wished),
+            ToNode::MayLeave => self.may_leave = self.is_leaving,
             ToNode::Here(place) => self.common.transfer.roster().here(joined.id, place),
             ToNode::Gone(node) => self.common.transfer.roster().gone(joined.id, node),
             ToNode::Read(read) => {
@@ -215,7 +225,6 @@ impl<'a> Stay<'a> {
             }
             ToNode::Piece(piece) => self.relay.on_piece(piece),
         }
-        None
     }
 
     fn on_joined(&mut self, id: NodeId, name: Box<str>, cluster: Box<str>) {
