@@ -72,7 +72,7 @@ fn is_final(error: &DialError) -> bool {
 }
 
 /// Why there is no answer, with what to do about it.
-fn unanswered(error: &AskError) -> Failure {
+pub(super) fn unanswered(error: &AskError) -> Failure {
     let hint = match error {
         AskError::Dial(error) => error.hint(),
         AskError::Unanswered(_) => None,

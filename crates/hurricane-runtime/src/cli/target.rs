@@ -6,8 +6,9 @@ use hurricane_core::snapshot::ClusterSnapshot;
 use super::cluster_names::Here;
 use super::failure::Failure;
 use super::{presence, question};
-use crate::dialing::{self, Choice, ChoiceError, DEFAULT_PORT, Target, TargetError};
+use crate::dialing::{self, Choice, ChoiceError, DEFAULT_PORT, DialError, Target, TargetError};
 use crate::identity::{DirectoryError, IdentityError, Membership, Name, Role, State};
+use crate::operator::AskError;
 
 /// A cluster that a command may be about.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub(super) struct Known {
 /// A running scheduler of this user on this machine.
 pub(super) fn here(state: &State, names: &Here) -> Result<Known, Failure> {
     let choice = names.choice().or_environment()?;
-    let running = running_here(state)?;
+    let (running, broken) = running_here(state)?;
     let nothing = || {
         let sentence = match (&choice.cluster, choice.port) {
             (Some(name), _) => format!("no cluster of yours called `{name}` runs on this machine"),
@@ -41,7 +42,7 @@ pub(super) fn here(state: &State, names: &Here) -> Result<Known, Failure> {
     };
     match only_one(matching(&running, &choice))? {
         Some(known) => Ok(known),
-        None => Err(nothing()),
+        None => Err(broken.unwrap_or_else(nothing)),
     }
 }
 
@@ -58,7 +59,8 @@ pub(super) fn for_node(state: &State, mut choice: Choice) -> Result<Target, Fail
 /// What may be asked what it does: what runs here, or lets this machine submit.
 pub(super) fn for_status(state: &State, choice: &Choice) -> Result<Known, Failure> {
     // An address names another machine.
-    let running = if choice.address.is_some() { Vec::new() } else { running_here(state)? };
+    let (running, broken) =
+        if choice.address.is_some() { (Vec::new(), None) } else { running_here(state)? };
     let memberships = state.memberships()?;
     let may_submit = memberships.iter().filter(|one| one.roles.contains(Role::Submit));
     let is_running = |one: &Known| running.iter().any(|other| other.id == one.id);
@@ -70,6 +72,9 @@ pub(super) fn for_status(state: &State, choice: &Choice) -> Result<Known, Failur
     let found = if on_usual_port.is_empty() { found } else { on_usual_port };
     if let Some(known) = only_one(found)? {
         return Ok(known);
+    }
+    if let Some(failure) = broken {
+        return Err(failure);
     }
     // It tells best why nothing is there.
     match dialing::targets(state, choice, Role::Submit) {
@@ -109,18 +114,23 @@ impl Known {
     }
 }
 
-/// The schedulers of this user that answer on this machine.
-fn running_here(state: &State) -> Result<Vec<Known>, Failure> {
-    let mut running = Vec::new();
+/// The schedulers of this user that answer on this machine, and why another one that is there does
+/// not: its version may be another.
+fn running_here(state: &State) -> Result<(Vec<Known>, Option<Failure>), Failure> {
+    let (mut running, mut broken) = (Vec::new(), None);
     for port in presence::ports() {
         let target = Target::Here { port };
-        let answer = question::ask_once(state, &target, &Request::Status)?;
-        if let Ok(Answer::Status(snapshot)) = answer {
-            let ClusterSnapshot { name, id, .. } = snapshot.cluster.unwrap_or_default();
-            running.push(Known { name, id, port, target });
+        match question::ask_once(state, &target, &Request::Status)? {
+            Ok(Answer::Status(snapshot)) => {
+                let ClusterSnapshot { name, id, .. } = snapshot.cluster.unwrap_or_default();
+                running.push(Known { name, id, port, target });
+            }
+            // One that was killed leaves its socket behind.
+            Ok(_) | Err(AskError::Dial(DialError::NotHere { .. })) => {}
+            Err(error) => broken = Some(question::unanswered(&error)),
         }
     }
-    Ok(running)
+    Ok((running, broken))
 }
 
 /// Those that have the chosen name or id, and the chosen port.
