@@ -14,7 +14,7 @@ from lan.hosts import Host, Process
 PORT = 12222
 
 # How the command says that a node is a member.
-JOINED = r"[Jj]oined"
+JOINED = r"(?<!not )joined "
 
 # Runs tasks that leave a line each time one begins, and prints what became of them.
 JOB = """

@@ -205,9 +205,11 @@ def greeting(*, protocol: int = 1, side: int = 0, python: int = OWN_MINOR) -> by
 def test_versions_that_do_not_fit_are_named(hosts: list[Host], said: bytes, expected: str) -> None:
     first, *_ = hosts
     with greeted_by(first, said):
-        done = first.hurricane("status", code=2)
-        assert expected in done.stderr
-        assert "Traceback" not in done.stderr
+        if "Python" not in expected:
+            # Who only asks has none.
+            done = first.hurricane("status", code=2)
+            assert expected in done.stderr
+            assert "Traceback" not in done.stderr
         node = first.start_hurricane("node")
         node.wait_for_line(expected)
         program = "import hurricane\nhurricane.Client(port=12222)"
