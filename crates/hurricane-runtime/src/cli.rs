@@ -188,3 +188,96 @@ fn print(answer: &clap::Error) -> u8 {
     };
     u8::try_from(answer.exit_code()).unwrap_or(2)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::identity::Roles;
+
+    fn parsed(line: &str) -> Result<Command, u8> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn demo_takes_a_number_of_slots() {
+        assert_eq!(parsed("demo"), Ok(Command::Demo(demo::Options { slots: None })));
+        assert_eq!(parsed("demo --slots 3"), Ok(Command::Demo(demo::Options { slots: Some(3) })));
+    }
+
+    #[test]
+    fn mistakes_exit_with_2_and_help_with_0() {
+        let mistakes = [
+            "",
+            "dance",
+            "demo --slots 0",
+            "demo --slot 1",
+            "up --port 0",
+            "up --port 65536",
+            "up --bind nowhere",
+            "up --name a/b",
+            "up --no-node --cpus 2",
+            "invite --uses 0",
+            "invite --ttl 0s",
+            "invite --role king",
+            "invite --address 10.0.0.1",
+            "join",
+            "node --count 0",
+            "node --count 1001",
+            "node --cpus 0.5",
+            "node --gpus -1",
+            "node --memory much",
+            "node --resource license",
+            "revoke",
+            "revoke a b",
+            "deploy",
+            "deploy -- -oProxyCommand=evil",
+            "deploy rack --command a --python b",
+            "status --yaml",
+        ];
+        for mistake in mistakes {
+            assert_eq!(parsed(mistake), Err(2), "{mistake}");
+        }
+        for question in ["--version", "--help", "demo --help", "node --help", "deploy --help"] {
+            assert_eq!(parsed(question), Err(0), "{question}");
+        }
+    }
+
+    #[test]
+    fn a_node_takes_its_share() {
+        let line = "node --count 8 --cpus 16 --gpus 2 --memory 8GB --resource a=1 --resource b=0.5 \
+                    --cluster lab --port 13000 --address rack:13000 --drain --detach";
+        let Ok(Command::Service(Service::Node(options))) = parsed(line) else {
+            panic!("it is not read: {line}")
+        };
+        let node::Options { cluster, share, drain, detach } = options;
+        let Share { count, cpus, gpus, memory, resources } = share;
+        assert_eq!((count, cpus, gpus, memory), (8, Some(16), Some(2), Some(8_000_000_000)));
+        assert_eq!(resources.len(), 2);
+        assert_eq!(cluster.here.port, Some(13000));
+        assert_eq!(cluster.address.as_deref(), Some("rack:13000"));
+        assert!(drain && detach.detach && !detach.detached);
+    }
+
+    #[test]
+    fn an_invitation_is_for_one_node_and_a_quarter_of_an_hour() {
+        let Ok(Command::Errand(Errand::Invite(options))) = parsed("invite") else {
+            panic!("it is not read")
+        };
+        assert_eq!((options.uses, options.ttl), (1, Duration::from_mins(15)));
+        assert_eq!(options.role, Roles::NODE);
+        let Ok(Command::Errand(Errand::Invite(options))) = parsed("invite --role node,submit")
+        else {
+            panic!("it is not read")
+        };
+        assert_eq!(options.role, Roles::ALL);
+    }
+
+    #[test]
+    fn a_ticket_may_be_anything_until_it_is_read() {
+        for line in ["join h1", "join -", "join --detach -", "join let-me-in --address rack"] {
+            assert!(matches!(parsed(line), Ok(Command::Service(Service::Join(_)))), "{line}");
+        }
+    }
+}

@@ -37,9 +37,19 @@ pub(super) fn ask(cluster: &Anywhere) -> Result<Snapshot, Failure> {
     let choice = cluster.choice().or_environment()?;
     let known = target::for_status(&state, &choice)?;
     match question::ask(&state, &known.target, &choice, &Request::Status)? {
-        Answer::Status(snapshot) => Ok(*snapshot),
+        Answer::Status(snapshot) => Ok(in_order(*snapshot)),
         _ => Err(Failure::misunderstood()),
     }
+}
+
+/// Nodes in the order of their names, in which `rack-10` comes after `rack-9`.
+fn in_order(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.nodes.sort_by_cached_key(|node| {
+        let first = node.name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = node.name[first.len()..].parse().unwrap_or(0);
+        (first.to_owned(), number, node.id)
+    });
+    snapshot
 }
 
 fn lines(snapshot: &Snapshot) -> Vec<String> {
@@ -122,15 +132,22 @@ mod tests {
             "cluster lab, port 12222, up for 3 hours 12 minutes, id 5q7x",
             "scheduler at 10.0.0.1:12222",
             "2 nodes, 2.5 of 6 cpus in use, 0 of 1 gpus in use",
-            "  box   this host     2 cpus, 8 GB memory             2 running, 4 waiting, 120 finished",
+            "  box   this host       2 cpus, 8 GB memory                     2 running, 4 waiting, 120 finished",
             "  rack  10.0.0.2:40112  4 cpus, 1 gpu, 64 GB memory, 2 license  1 running, 0 finished, leaving",
             "1 client",
             "tasks: 9 queued, 3 running, 120 done, 1 failed, 0 cancelled; 12.5 a second",
         ];
-        let _ = expected;
-        let lines = lines(&snapshot);
-        assert_eq!(lines[..3], expected[..3]);
-        assert_eq!(lines[5..], expected[5..]);
+        assert_eq!(lines(&snapshot), expected);
+    }
+
+    #[test]
+    fn nodes_are_in_the_order_of_their_names() {
+        let names = ["rack-10", "rack-9", "rack", "box"];
+        let node = |name: &str| NodeSnapshot { name: name.into(), ..NodeSnapshot::default() };
+        let snapshot = Snapshot { nodes: names.map(node).into(), ..Snapshot::default() };
+        let nodes = in_order(snapshot).nodes;
+        let names: Vec<_> = nodes.iter().map(|node| &*node.name).collect();
+        assert_eq!(names, ["box", "rack", "rack-9", "rack-10"]);
     }
 
     #[test]

@@ -88,10 +88,10 @@ pub(super) fn for_status(state: &State, choice: &Choice) -> Result<Known, Failur
 pub(super) fn for_leaving(state: &State, choice: &Choice) -> Result<Membership, Failure> {
     let memberships = state.memberships()?;
     let known: Vec<_> = memberships.iter().map(Known::of_member).collect();
-    let nothing = || {
-        let failure = Failure::new("this machine is a member of no such cluster");
-        let of_others = || format!("it is a member of {}", list(&known));
-        failure.hint_if_any((!known.is_empty()).then(of_others))
+    let nothing = || match &known[..] {
+        [] => Failure::new("this machine is a member of no cluster"),
+        others => Failure::new("this machine is a member of no such cluster")
+            .hint(format!("it is a member of {}", list(others))),
     };
     match only_one(matching(&known, choice))?.ok_or_else(nothing)?.target {
         Target::Member(membership) => Ok(*membership),
