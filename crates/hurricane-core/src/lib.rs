@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod frame;
 pub mod id;
 pub mod member;

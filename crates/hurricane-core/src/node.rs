@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::budget::Budget;
 use crate::id::{DefinitionId, NodeId, ObjectId, ObjectNumber, WorkerId};
 use crate::message::{
     Death, Definition, NodeToScheduler, NodeToWorker, SchedulerToNode, Stream, Value, WorkerToNode,
@@ -17,7 +18,7 @@ mod assignment;
 mod inputs;
 mod nesting;
 mod objects;
-mod output;
+pub(crate) mod output;
 mod room;
 mod runs;
 mod starts;
@@ -26,7 +27,6 @@ mod tasks;
 mod workers;
 
 use objects::Objects;
-use output::Budget;
 use room::Room;
 use starts::Starts;
 use tasks::Tasks;
@@ -174,7 +174,7 @@ impl Node {
             workers: Workers::new(room::slots(&config.resources)),
             starts: Starts::new(),
             objects: Objects::new(config.id),
-            budget: Budget::new(),
+            budget: Budget::new(output::OUTPUT),
             config,
         }
     }

@@ -15,6 +15,12 @@ pub const MAX_NAMED: usize = 32;
 /// How long a resource's name may be, in bytes. Names travel with every definition.
 pub const MAX_NAME_BYTES: usize = 64;
 
+/// More processors, of either kind, than any machine has.
+const MAX_PROCESSORS: Amount = Amount::whole(1 << 16);
+
+/// More of anything else than any machine has: sums of a thousand such are exact.
+const MAX_ELSE: u64 = 1 << 54;
+
 /// Memory as people read it, the largest unit first; as in `"8GB"` in Python, by the thousand.
 const MEMORY_UNITS: [(u64, &str); 5] = [
     (1_000_000_000_000_000, "PB"),
@@ -155,6 +161,15 @@ impl Resources {
     pub fn is_within_limits(&self) -> bool {
         self.named.len() <= MAX_NAMED
             && self.named.keys().all(|name| !name.is_empty() && name.len() <= MAX_NAME_BYTES)
+    }
+
+    /// Whether a machine may have these. A node that claims more lies.
+    pub fn is_credible(&self) -> bool {
+        self.is_within_limits()
+            && self.cpus <= MAX_PROCESSORS
+            && self.gpus <= MAX_PROCESSORS
+            && self.memory_bytes <= MAX_ELSE
+            && self.named.values().all(|amount| amount.0 <= MAX_ELSE)
     }
 
     fn amount_of(&self, name: &str) -> Amount {

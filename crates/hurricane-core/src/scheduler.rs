@@ -7,6 +7,7 @@ mod definition;
 mod ending;
 mod inputs;
 mod leaving;
+mod lies;
 mod membership;
 mod node;
 mod numbers;

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::budget::{Budget, Limits};
 use crate::message::{Output, Stream};
-use crate::time::{Time, micros};
+use crate::time::Time;
 
 /// The longest line; a longer one is cut here. A terminal's screen holds about as much.
 const MAX_LINE_BYTES: usize = 8 << 10;
@@ -16,18 +17,11 @@ const MAX_LAST_LINES: usize = 50;
 /// The same in bytes: each death that is reported carries so much at most.
 const MAX_LAST_BYTES: usize = 8 << 10;
 
-/// How fast all tasks of a node together may write to their clients: far more than people read, and
-/// a hundredth of what a link carries.
-const RATE_BYTES_PER_SECOND: u64 = 1 << 20;
-
-/// How much may come at once after a silence: a long traceback or a table of results, whole.
-const BURST_BYTES: u64 = 4 << 20;
-
-/// How much must have been earned before output goes on after some was dropped: a flood arrives as
-/// pieces that can be read, four a second, and not as single lines between counts of others.
-const RESUME_BYTES: u64 = RATE_BYTES_PER_SECOND / 4;
-
-const MICROS_PER_SECOND: u64 = 1_000_000;
+/// What all tasks of a node together may write to their clients. At once after a silence: a long
+/// traceback or a table of results, whole. In a second: far more than people read, and a hundredth of
+/// what a link carries. After some was dropped: a flood arrives as pieces that can be read, four a
+/// second, and not as single lines between counts of others.
+pub(crate) const OUTPUT: Limits = Limits { rate: 1 << 20, burst: 4 << 20, resume: 1 << 18 };
 
 /// What one worker writes.
 #[derive(Debug, Default)]
@@ -35,16 +29,6 @@ pub(super) struct Writing {
     stdout: Lines,
     stderr: Lines,
     last: Last,
-}
-
-/// What may be sent upward now: a bucket that time fills.
-#[derive(Debug)]
-pub(super) struct Budget {
-    /// In millionths of a byte, so that no time is lost to rounding.
-    credit: u64,
-    counted_at: Time,
-    /// Whether something was dropped and too little was earned since.
-    is_spent: bool,
 }
 
 /// One stream of one worker.
@@ -194,29 +178,5 @@ impl Last {
         let lines = bytes.split_inclusive(|byte| *byte == b'\n').rev().take(MAX_LAST_LINES);
         let length: usize = lines.map(<[u8]>::len).sum();
         String::from_utf8_lossy(&bytes[bytes.len() - length..]).into()
-    }
-}
-
-impl Budget {
-    /// A full one.
-    pub(super) fn new() -> Self {
-        Self {
-            credit: BURST_BYTES * MICROS_PER_SECOND,
-            counted_at: Time::default(),
-            is_spent: false,
-        }
-    }
-
-    fn pays_for(&mut self, bytes: usize, now: Time) -> bool {
-        let earned = micros(now.since(self.counted_at)).saturating_mul(RATE_BYTES_PER_SECOND);
-        self.counted_at = self.counted_at.max(now);
-        self.credit = self.credit.saturating_add(earned).min(BURST_BYTES * MICROS_PER_SECOND);
-        let cost = (bytes as u64).saturating_mul(MICROS_PER_SECOND);
-        let needed = if self.is_spent { RESUME_BYTES * MICROS_PER_SECOND } else { cost };
-        self.is_spent = self.credit < needed;
-        if !self.is_spent {
-            self.credit -= cost;
-        }
-        !self.is_spent
     }
 }

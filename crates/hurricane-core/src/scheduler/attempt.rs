@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::id::{Attempt, DefinitionId, NodeId, TaskId};
 use crate::message::{
-    ClientToScheduler, Death, Ending, Failure, INLINE_LIMIT_BYTES, NodeToScheduler, Output,
-    SchedulerToClient, SchedulerToNode, Stored, Value,
+    ClientToScheduler, Death, Ending, Failure, NodeToScheduler, Output, SchedulerToClient,
+    SchedulerToNode, Stored, Value,
 };
 use crate::scheduler::client::CANCELLED;
 use crate::scheduler::node::NodeKey;
@@ -23,6 +23,9 @@ pub const MAX_DEATHS: usize = 3;
 /// The wait before a task is tried again, which doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
+/// What a message with output costs beside its text.
+const OUTPUT_COST_BYTES: usize = 64;
+
 /// The longest such wait.
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
@@ -35,9 +38,12 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) {
         let Some(node) = self.nodes.key(id) else { return };
+        if let Some(lie) = self.lie_in(node, &message) {
+            return self.refuse_node(id, lie, actions);
+        }
         match message {
             NodeToScheduler::Finished { task, attempt, value, ran } => {
-                self.on_finished(now, node, (task, attempt), value, ran, actions);
+                self.on_finished(node, (task, attempt), value, ran, actions);
             }
             NodeToScheduler::Failed { task, attempt, failure, ran } => {
                 if self.has(node, task, attempt) {
@@ -46,7 +52,7 @@ impl Scheduler {
             }
             NodeToScheduler::Died { task, attempt, death } => {
                 if self.has(node, task, attempt) {
-                    self.on_died(id, task, death, actions);
+                    self.on_died(node, task, death, actions);
                 }
             }
             NodeToScheduler::TakenBack { task, attempt } => {
@@ -56,18 +62,18 @@ impl Scheduler {
             }
             NodeToScheduler::Kept { task, attempt } => {
                 if self.has(node, task, attempt) {
-                    self.change_place(task, |place| place.recall = Recall::No);
+                    self.on_kept(task);
                 }
             }
             NodeToScheduler::Waiting { task, attempt } => {
                 if self.has(node, task, attempt) {
-                    self.change_place(task, |place| place.room = Room::GivenBack);
+                    self.enter_room(node, task, Room::GivenBack);
                     self.promote(node);
                 }
             }
             NodeToScheduler::Resumed { task, attempt } => {
                 if self.has(node, task, attempt) {
-                    self.change_place(task, |place| place.room = Room::Held);
+                    self.enter_room(node, task, Room::Held);
                 }
             }
             NodeToScheduler::InputLost { task, attempt, object } => {
@@ -77,7 +83,7 @@ impl Scheduler {
             }
             NodeToScheduler::Output { task, attempt, output } => {
                 if self.has(node, task, attempt) {
-                    self.on_output(node, task, output, actions);
+                    self.on_output(now, node, task, output, actions);
                 }
             }
             NodeToScheduler::Nested { task, attempt, message } => {
@@ -142,6 +148,7 @@ impl Scheduler {
             place.recall = Recall::No;
         });
         let node = self.nodes.get_mut(place.node);
+        node.waiting -= u32::from(place.room == Room::GivenBack);
         node.tasks.swap_remove(place.position as usize);
         if let Some(&moved) = node.tasks.get(place.position as usize) {
             self.change_place(moved, |moved| moved.position = place.position);
@@ -177,6 +184,15 @@ impl Scheduler {
             }
             self.nodes.get_mut(key).backlog.pop_front();
         }
+    }
+
+    /// A task gives its room back while it waits for its children, or has it again.
+    fn enter_room(&mut self, key: NodeKey, id: TaskId, room: Room) {
+        let former = self.task(id).place().map(|place| place.room);
+        let node = self.nodes.get_mut(key);
+        node.waiting += u32::from(room == Room::GivenBack);
+        node.waiting -= u32::from(former == Some(Room::GivenBack));
+        self.change_place(id, |place| place.room = room);
     }
 
     /// Changes a task's place, and with it what is counted at its node and its client.
@@ -225,7 +241,7 @@ impl Scheduler {
     }
 
     /// Whether this attempt of a task is the present one, and on this node.
-    fn has(&self, node: NodeKey, task: TaskId, attempt: Attempt) -> bool {
+    pub(super) fn has(&self, node: NodeKey, task: TaskId, attempt: Attempt) -> bool {
         self.tasks.get(task.0).is_some_and(|task| {
             task.attempt == attempt && task.place().is_some_and(|place| place.node == node)
         })
@@ -239,17 +255,12 @@ impl Scheduler {
 
     fn on_finished(
         &mut self,
-        now: Time,
         key: NodeKey,
         (task, attempt): (TaskId, Attempt),
         value: Value,
         ran: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let node = self.nodes.get(key).id;
-        if let Some(lie) = self.lie_in(node, &value) {
-            return self.refuse_node(now, node, lie, actions);
-        }
         if !self.has(key, task, attempt) {
             return self.drop_unnamed(&value, actions);
         }
@@ -297,8 +308,11 @@ impl Scheduler {
         self.timers.insert((due, Timer::Retry(id)));
     }
 
-    fn on_died(&mut self, node: NodeId, id: TaskId, death: Death, actions: &mut Vec<Action>) {
+    fn on_died(&mut self, node: NodeKey, id: TaskId, death: Death, actions: &mut Vec<Action>) {
         let ended_before = self.ended;
+        let node = self.nodes.get(node);
+        // Whose death it was is not the node's to say.
+        let (node, death) = (node.id, Death { node: node.name.clone(), ..death });
         let deaths = self.deaths.entry(id).or_insert_with(|| Deaths {
             all: Vec::new(),
             last_node: node,
@@ -315,6 +329,16 @@ impl Scheduler {
         self.fail(id, Failure::WorkerLost { deaths, is_poison }, actions);
     }
 
+    /// A node starts what fits, whatever waits before it: the task has room there.
+    fn on_kept(&mut self, id: TaskId) {
+        self.change_place(id, |place| {
+            if place.recall != Recall::No && place.room == Room::Backlog {
+                place.room = Room::Held;
+            }
+            place.recall = Recall::No;
+        });
+    }
+
     fn on_taken_back(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         let recall = self.task(id).place().map(|place| place.recall);
         self.leave_node(id, actions);
@@ -324,7 +348,19 @@ impl Scheduler {
         }
     }
 
-    fn on_output(&mut self, node: NodeKey, id: TaskId, output: Output, actions: &mut Vec<Action>) {
+    /// An honest node never writes more than is passed on, but after a scheduler stood still.
+    fn on_output(
+        &mut self,
+        now: Time,
+        node: NodeKey,
+        id: TaskId,
+        output: Output,
+        actions: &mut Vec<Action>,
+    ) {
+        let bytes = output.text.len() + OUTPUT_COST_BYTES;
+        if !self.nodes.get_mut(node).output.pays_for(bytes, now) {
+            return;
+        }
         let task = self.task(id);
         let Some(definition) = task.definition else { return };
         let name = self.definition(definition).definition.name.clone();
@@ -341,12 +377,6 @@ impl Scheduler {
         message: ClientToScheduler,
         actions: &mut Vec<Action>,
     ) {
-        let id = self.nodes.get(node).id;
-        if let ClientToScheduler::Put { value, .. } = &message
-            && let Some(lie) = self.lie_in(id, value)
-        {
-            return self.refuse_node(now, id, lie, actions);
-        }
         if self.has(node, task, attempt) {
             if let Some(definition) = self.task(task).definition {
                 self.definition_mut(definition).has_nested = true;
@@ -360,25 +390,12 @@ impl Scheduler {
         }
     }
 
-    /// What is wrong with what a node says of a value, if anything is.
-    fn lie_in(&self, node: NodeId, value: &Value) -> Option<&'static str> {
-        match value {
-            Value::Stored(Stored { object, .. }) if object.node != node => {
-                Some("it claims to have stored a value elsewhere than with itself")
-            }
-            Value::Stored(Stored { object, .. }) if self.is_listed(*object) => {
-                Some("it claims to have stored two values as one object")
-            }
-            Value::Inline(bytes) if bytes.len() > INLINE_LIMIT_BYTES => {
-                Some("it sent a value that is too large for a message")
-            }
-            Value::Stored(_) | Value::Inline(_) => None,
-        }
-    }
-
     fn on_setup_failed(&mut self, now: Time, id: NodeId, error: &Bytes, actions: &mut Vec<Action>) {
         if !self.config.is_one_machine {
-            return self.refuse_node(now, id, "its workers cannot be set up", actions);
+            let reason = "its workers cannot be set up";
+            actions.push(Action::RefuseNode { node: id, reason });
+            // Somebody will see to it, and it will be back.
+            return self.on_node_lost(now, id, actions);
         }
         self.setup_error = Some(error.clone());
         let clients: Vec<_> = self.clients.keys().copied().collect();

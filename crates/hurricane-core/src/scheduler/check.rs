@@ -90,6 +90,8 @@ impl Scheduler {
             let recalled = places.iter().filter(|(_, place)| place.recall != Recall::No);
             assert_eq!(waiting.count() as u64, node.backlog_length, "{}: backlog", node.id);
             assert_eq!(recalled.count() as u64, node.recalled, "{}: recalls", node.id);
+            let given_back = places.iter().filter(|(_, place)| place.room == Room::GivenBack);
+            assert_eq!(given_back.count(), node.waiting as usize, "{}: parents", node.id);
             self.check_objects(node.id, &node.objects);
             let is_empty = node.tasks.is_empty();
             assert!(node.stay != Stay::IsLetGo || is_empty, "{}: nothing is left there", node.id);

@@ -27,8 +27,8 @@ impl Scheduler {
         resources: Resources,
         actions: &mut Vec<Action>,
     ) {
-        let reason = if !resources.is_within_limits() {
-            "it claims too many kinds of resources"
+        let reason = if !resources.is_credible() {
+            "it claims resources that no machine has"
         } else if self.nodes.len() >= MAX_NODES {
             "the cluster has as many nodes as it can have"
         } else if id == NodeId::SCHEDULER || self.nodes.key(id).is_some() {
@@ -41,7 +41,27 @@ impl Scheduler {
     }
 
     pub(super) fn on_node_lost(&mut self, now: Time, id: NodeId, actions: &mut Vec<Action>) {
-        let Some(key) = self.nodes.key(id) else { return };
+        let Some(resources) = self.remove_node(id, actions) else { return };
+        self.left.push_back((now, resources));
+        if self.left.len() > MAX_LEFT {
+            self.left.pop_front();
+        }
+    }
+
+    /// Ends the membership of a node that broke the protocol. It is not expected back.
+    pub(super) fn refuse_node(
+        &mut self,
+        id: NodeId,
+        reason: &'static str,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::RefuseNode { node: id, reason });
+        self.remove_node(id, actions);
+    }
+
+    /// Takes a node out: what it ran goes elsewhere, and what it held is computed again. What it had.
+    fn remove_node(&mut self, id: NodeId, actions: &mut Vec<Action>) -> Option<Resources> {
+        let key = self.nodes.key(id)?;
         // Nobody is told any more that it may leave.
         self.nodes.get_mut(key).stay = Stay::IsLetGo;
         let tasks = self.nodes.get(key).tasks.clone();
@@ -54,11 +74,7 @@ impl Scheduler {
             }
         }
         self.reservations.remove(&key);
-        let Some(node) = self.nodes.remove(key) else { return };
-        self.left.push_back((now, node.resources));
-        if self.left.len() > MAX_LEFT {
-            self.left.pop_front();
-        }
+        let node = self.nodes.remove(key)?;
         let lost: Vec<TaskId> = node.objects.values().copied().collect();
         self.on_values_lost(&lost, actions);
         for task in to_cancel {
@@ -69,18 +85,7 @@ impl Scheduler {
                 self.await_dependencies(task, actions);
             }
         }
-    }
-
-    /// Ends the membership of a node that broke the protocol.
-    pub(super) fn refuse_node(
-        &mut self,
-        now: Time,
-        id: NodeId,
-        reason: &'static str,
-        actions: &mut Vec<Action>,
-    ) {
-        actions.push(Action::RefuseNode { node: id, reason });
-        self.on_node_lost(now, id, actions);
+        Some(node.resources)
     }
 
     pub(super) fn on_retry_due(&mut self, id: TaskId, actions: &mut Vec<Action>) {

@@ -3,9 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::budget::{Budget, Limits};
 use crate::id::{DefinitionId, NodeId, ObjectNumber, TaskId};
+use crate::node::output;
 use crate::resources::{PARTS, Resources};
 use crate::scheduler::shape::{ShapeId, Shapes, Standing, Vacancy};
+
+/// What the tasks of a node may write: eight times of what an honest one lets through, for what
+/// gathered while its link was down, and for what a message costs beside its text.
+const OUTPUT: Limits = {
+    let Limits { rate, burst, resume } = output::OUTPUT;
+    Limits { rate: 8 * rate, burst: 8 * burst, resume }
+};
 
 /// A node's index in [`Nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +35,11 @@ pub(super) struct Node {
     pub(super) backlog_us: u64,
     /// How many of them it was asked to give back.
     pub(super) recalled: u64,
+    /// How many of its tasks gave their room back while they wait for their children.
+    pub(super) waiting: u32,
     pub(super) finished: u64,
+    /// What its tasks may write to their clients now.
+    pub(super) output: Budget,
     /// The definitions it was told.
     pub(super) definitions: BTreeSet<DefinitionId>,
     /// The objects it holds, by the task each is the value of.
@@ -60,7 +73,9 @@ impl Node {
             backlog_length: 0,
             backlog_us: 0,
             recalled: 0,
+            waiting: 0,
             finished: 0,
+            output: Budget::new(OUTPUT),
             definitions: BTreeSet::new(),
             objects: BTreeMap::new(),
             reserved_for: None,

@@ -3,9 +3,11 @@
 //! Answers are written as lines: `node 1: run 7#2 with 5` is the assignment of the task number 7 in
 //! its second attempt, with the value of 5; `client 1: 7 done` is the end of it.
 
+mod anything;
 mod cancelling;
 mod dependencies;
 mod failing;
+mod hostile;
 mod keeping;
 mod leaving;
 mod nesting;

@@ -78,6 +78,23 @@ fn an_idle_node_gets_half_of_the_longest_backlog() {
 }
 
 #[test]
+fn what_a_node_keeps_is_not_asked_for_again() {
+    let mut world = World::new(&[1]);
+    for number in 1..=3 {
+        world.submit(number, &[]);
+    }
+    world.finish_after(1, Duration::from_millis(1));
+    assert_eq!(world.join_node(2, Resources::cpus(1)), ["node 1: take back 3#1"]);
+    // It fits there, whatever the scheduler counted.
+    let kept = |task, attempt| NodeToScheduler::Kept { task, attempt };
+    assert_eq!(world.report(3, kept), [""; 0]);
+    let nodes = world.scheduler.snapshot().nodes;
+    assert_eq!((nodes[0].running, nodes[0].backlog), (2, 0));
+    assert_eq!(world.finish(3), ["client 1: 3 done"]);
+    assert_eq!(world.finish(2), ["client 1: 2 done"]);
+}
+
+#[test]
 fn a_large_task_is_not_passed_for_ever() {
     let mut world = World::new(&[2]);
     let resources = Resources::cpus(2);

@@ -201,6 +201,12 @@ impl World {
         actions.into_iter().filter_map(|action| self.line(action)).collect()
     }
 
+    /// The last attempt of a task.
+    pub(crate) fn attempt_of(&self, number: u64) -> (TaskId, Attempt) {
+        let (_, task, attempt) = self.assigned[&number];
+        (task, attempt)
+    }
+
     /// Where a task was last assigned.
     pub(crate) fn node_of(&self, number: u64) -> u64 {
         self.assigned[&number].0.0
