@@ -32,7 +32,6 @@ use crate::tls::{Pin, Purpose};
 use candidates::Candidates;
 use pace::Pace;
 
-pub(crate) use attempt::open;
 pub(crate) use choice::Address;
 pub use choice::{Choice, ChoiceError, DEFAULT_PORT};
 pub use error::DialError;
@@ -47,6 +46,10 @@ const DIAL_TIMEOUT: Duration =
 /// For so long a dial that failed waits for addresses that it has not tried: a question to the
 /// networks is answered within that time, and the next dial begins after it.
 const NEWS_WITHIN: Duration = DIAL_EVERY.saturating_sub(Duration::from_millis(50));
+
+/// Where a scheduler was last is tried for so long before the networks are asked. It usually is
+/// there, and then nothing is sent to everybody.
+const ASK_AFTER: Duration = Duration::from_millis(100);
 
 /// One cluster, as this machine may reach it.
 #[derive(Clone, Debug)]
@@ -75,7 +78,7 @@ enum Way {
 }
 
 impl Dialer {
-    /// For a target. Looks for its addresses from now on; nothing is dialed yet.
+    /// For a target. Nothing is dialed, and nobody asked, yet.
     pub fn new(
         state: &State,
         target: Target,

@@ -4,27 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::net::sockopt;
 use rustls::ClientConfig;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
 
 use super::{DialError, Dialed, Reached};
 use crate::framed::BoxedStream;
 use crate::greeting::{Greeting, greet_scheduler};
 use crate::platform::fork::HiddenFromChildren;
+use crate::platform::tcp::prepare;
 use crate::tls::connect;
-
-/// How long a machine may take to take up a connection: on a local network it takes a millisecond,
-/// or one or two more tries when a packet was lost.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1800);
-
-/// After so long without an acknowledgement the system gives a connection up. Longer than a session
-/// waits for any peer: until then a silent connection may come to life again, and what is silent is
-/// noticed by the session itself.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
 
 /// This user's own scheduler.
 pub(super) async fn unix(path: &Path, greeting: &Greeting, port: u16) -> Result<Dialed, DialError> {
@@ -66,12 +55,8 @@ pub(super) fn unreachable(address: SocketAddr, error: io::Error) -> DialError {
     DialError::Unreachable { address: address.to_string().into(), source: Arc::new(error) }
 }
 
-/// A connection with the options that every one between machines has.
-pub(crate) async fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    stream.set_nodelay(true)?;
-    let given_up_after = u32::try_from(GIVEN_UP_AFTER.as_millis()).unwrap_or(u32::MAX);
-    sockopt::set_tcp_user_timeout(&stream, given_up_after)?;
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    prepare(&stream)?;
     Ok(stream)
 }

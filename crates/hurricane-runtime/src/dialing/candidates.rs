@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::attempt::{tcp, unreachable};
 use super::search::{Failure, Limits, Origin, Places, Search, Wrong};
-use super::{DIAL_TIMEOUT, DialError, Dialed, NEWS_WITHIN, Reached};
+use super::{ASK_AFTER, DIAL_TIMEOUT, DialError, Dialed, NEWS_WITHIN, Reached};
 use crate::greeting::Greeting;
 use crate::identity::{PublicKey, State};
 use crate::tls::Pin;
@@ -43,7 +43,8 @@ impl Candidates {
         begun: Instant,
     ) -> Result<Dialed, DialError> {
         let attempt = |address| tcp(address, Arc::clone(&self.config), greeting);
-        let limits = Limits { end: begun + DIAL_TIMEOUT, news: begun + NEWS_WITHIN };
+        let ask = if self.remembered.get().is_some() { begun + ASK_AFTER } else { begun };
+        let limits = Limits { ask, end: begun + DIAL_TIMEOUT, news: begun + NEWS_WITHIN };
         let dialed = self.search.race(limits, attempt, DialError::is_refusal).await;
         let dialed = dialed.map_err(|failures| best(failures, nowhere))?;
         if let Reached::At(address) = dialed.reached {

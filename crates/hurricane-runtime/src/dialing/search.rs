@@ -1,20 +1,20 @@
 //! Where a scheduler may be, and the race to it: each place that is known is tried, the likeliest
 //! first and the next ones without waiting long, until one answers as it should.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::{Future, pending};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::Address;
 use super::names::Lookup;
-use super::{Address, DEFAULT_PORT};
-use crate::discovery::{Browser, Found};
+use crate::discovery::Browser;
 use crate::tls::Pin;
 
 /// How long one place is tried alone. A scheduler on the same network answers within; more at once
@@ -33,12 +33,6 @@ pub(crate) struct Places {
     pub(crate) chosen: Option<Address>,
     /// Where it was last.
     pub(crate) last: Option<SocketAddr>,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self { port: DEFAULT_PORT, chosen: None, last: None }
-    }
 }
 
 /// From where a place is known. What comes first is tried first, and its failure told.
@@ -60,12 +54,15 @@ pub(crate) struct Search {
     places: Places,
     /// If a name was chosen.
     lookup: Option<Lookup>,
-    browser: Option<Arc<Browser>>,
+    /// While it is not found.
+    browser: RefCell<Option<Browser>>,
 }
 
 /// When a race ends that nobody has won.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// When the networks are asked: not before what is known had its chance.
+    pub(crate) ask: Instant,
     /// Whatever is still being tried.
     pub(crate) end: Instant,
     /// When nothing more is being tried: until then another place may become known.
@@ -93,16 +90,14 @@ pub(crate) enum Wrong<E> {
 }
 
 impl Search {
-    /// Begins to listen for announcements, if this machine can.
+    /// Does nothing yet.
     pub(crate) fn new(scheduler: Pin, places: Places) -> Self {
         let lookup = places.chosen.as_ref().and_then(|address| {
             let port = address.port.unwrap_or(places.port);
             let is_name = address.host.parse::<IpAddr>().is_err();
             is_name.then(|| Lookup::new(address.host.clone(), port))
         });
-        // Without multicast there are the other ways.
-        let browser = Browser::shared().ok();
-        Self { scheduler, places, lookup, browser }
+        Self { scheduler, places, lookup, browser: RefCell::default() }
     }
 
     /// Tries places until one succeeds, and gives up the others. An error that `is_final` ends the
@@ -118,86 +113,82 @@ impl Search {
         E: Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let mut race = Race::default();
-        let mut announced = self.browser.as_ref().map(|browser| browser.watch());
-        let mut looking_up = std::pin::pin!(self.look_up());
-        let mut is_looking_up = self.lookup.is_some();
+        let mut race = Race::new(self, limits);
+        let mut looking_up = pin!(self.look_up());
         loop {
-            race.learn(self.known(announced.as_mut()));
             race.begin_next(&attempt);
-            let is_idle = race.is_idle() && !is_looking_up;
-            let end = if is_idle { limits.news.min(limits.end) } else { limits.end };
-            tokio::select! {
+            let news = tokio::select! {
                 biased;
-                ended = race.ended_or_due() => match ended {
-                    Some((_, Ok(won))) => return Ok(won),
-                    Some(((origin, _), Err(error))) => {
-                        let is_over = is_final(&error);
-                        race.fail(origin, Wrong::There(error));
-                        if is_over {
-                            return Err(race.failures);
-                        }
-                    }
-                    None => {}
-                },
-                found = &mut looking_up, if is_looking_up => {
-                    is_looking_up = false;
-                    match found {
-                        Ok(addresses) => {
-                            race.learn(addresses.into_iter().map(|at| (Origin::Chosen, at)));
-                        }
-                        Err((host, error)) => {
-                            race.fail(Origin::Chosen, Wrong::Unknown(host, error));
-                        }
+                news = race.next() => news,
+                looked_up = &mut looking_up, if race.is_looking_up => News::LookedUp(looked_up),
+            };
+            match news {
+                News::Ended(_, Ok(won)) => {
+                    // Who is where it was needs no announcement.
+                    self.browser.take();
+                    return Ok(won);
+                }
+                News::Ended(place, Err(error)) => {
+                    let is_over = is_final(&error);
+                    race.failures.push(Failure::new(place.0, Wrong::There(error)));
+                    if is_over {
+                        return Err(race.failures);
                     }
                 }
-                () = changed(announced.as_mut()) => {}
-                () = sleep_until(end) => return Err(race.into_failures()),
+                News::LookedUp(looked_up) => race.on_looked_up(looked_up),
+                News::AskNow => race.on_asked(self.ask()),
+                News::Found => race.learn_found(),
+                News::NextIsDue => {}
+                News::Over => return Err(race.into_failures()),
             }
         }
     }
 
     /// The places that need no waiting for.
-    fn known(
-        &self,
-        announced: Option<&mut watch::Receiver<Vec<Found>>>,
-    ) -> Vec<(Origin, SocketAddr)> {
+    fn known(&self) -> Vec<(Origin, SocketAddr)> {
         let Places { port, chosen, last } = &self.places;
         let chosen = chosen.as_ref().and_then(|address| {
             let host: IpAddr = address.host.parse().ok()?;
             Some((Origin::Chosen, SocketAddr::new(host, address.port.unwrap_or(*port))))
         });
         let last = last.map(|last| (Origin::Last, last));
-        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let loopback =
-            loopback.map(|host: IpAddr| (Origin::Loopback, SocketAddr::new(host, *port)));
-        let announced = announced.map(|all| all.borrow_and_update().clone()).unwrap_or_default();
-        let announced = announced.into_iter().filter(|found| self.scheduler.holds(&found.key));
-        let announced = announced.flat_map(|found| found.addresses);
-        let announced = announced.map(|address| (Origin::Announced, address));
-        chosen.into_iter().chain(last).chain(loopback).chain(announced).collect()
+        let hosts = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        let loopback = hosts.map(|host| (Origin::Loopback, SocketAddr::new(host, *port)));
+        chosen.into_iter().chain(last).chain(loopback).collect()
     }
 
-    async fn look_up(&self) -> Result<Vec<SocketAddr>, (Box<str>, io::Error)> {
+    async fn look_up(&self) -> LookedUp {
         match &self.lookup {
             Some(lookup) => lookup.addresses().await.map_err(|error| (lookup.host().into(), error)),
             None => pending().await,
         }
     }
+
+    /// Listens for announcements from now on until the scheduler is found, if this machine can:
+    /// without multicast there are the other ways.
+    fn ask(&self) -> Option<Browser> {
+        let browser = Browser::start(self.scheduler).ok()?;
+        self.browser.replace(Some(browser.clone()));
+        Some(browser)
+    }
 }
 
-/// Ends when what is announced has changed; never where nobody listens.
-async fn changed(announced: Option<&mut watch::Receiver<Vec<Found>>>) {
-    if let Some(announced) = announced
-        && announced.changed().await.is_ok()
-    {
-        return;
-    }
-    pending().await
+/// The addresses of a name, or the name and what is wrong with it.
+type LookedUp = Result<Vec<SocketAddr>, (Box<str>, io::Error)>;
+
+/// What happens in a race.
+enum News<T, E> {
+    Ended((Origin, SocketAddr), Result<T, E>),
+    LookedUp(LookedUp),
+    AskNow,
+    Found,
+    NextIsDue,
+    Over,
 }
 
 /// What is under way.
 struct Race<T, E> {
+    limits: Limits,
     /// What is to be tried, the likeliest first.
     waiting: BTreeSet<(Origin, SocketAddr)>,
     /// What was ever waiting.
@@ -205,27 +196,58 @@ struct Race<T, E> {
     trying: BTreeSet<(Origin, SocketAddr)>,
     attempts: JoinSet<((Origin, SocketAddr), Result<T, E>)>,
     next_at: Option<Instant>,
+    is_looking_up: bool,
+    browser: Option<Browser>,
+    has_asked: bool,
     failures: Vec<Failure<E>>,
 }
 
-impl<T, E> Default for Race<T, E> {
-    fn default() -> Self {
-        Self {
+impl<T: Send + 'static, E: Send + 'static> Race<T, E> {
+    fn new(search: &Search, limits: Limits) -> Self {
+        let browser = search.browser.borrow().clone();
+        let mut race = Self {
+            limits,
             waiting: BTreeSet::new(),
             known: BTreeSet::new(),
             trying: BTreeSet::new(),
             attempts: JoinSet::new(),
             next_at: None,
+            is_looking_up: search.lookup.is_some(),
+            has_asked: browser.is_some(),
+            browser,
             failures: Vec::new(),
-        }
+        };
+        race.learn(search.known());
+        race.learn_found();
+        race
     }
-}
 
-impl<T: Send + 'static, E: Send + 'static> Race<T, E> {
     fn learn(&mut self, places: impl IntoIterator<Item = (Origin, SocketAddr)>) {
         for place in places {
             if self.known.len() < MAX_PLACES && self.known.insert(place.1) {
                 self.waiting.insert(place);
+            }
+        }
+    }
+
+    fn learn_found(&mut self) {
+        let found = self.browser.as_mut().map(Browser::found).unwrap_or_default();
+        let addresses = found.into_iter().flat_map(|found| found.addresses);
+        self.learn(addresses.map(|address| (Origin::Announced, address)));
+    }
+
+    fn on_asked(&mut self, browser: Option<Browser>) {
+        self.has_asked = true;
+        self.browser = browser;
+        self.learn_found();
+    }
+
+    fn on_looked_up(&mut self, looked_up: LookedUp) {
+        self.is_looking_up = false;
+        match looked_up {
+            Ok(addresses) => self.learn(addresses.into_iter().map(|at| (Origin::Chosen, at))),
+            Err((host, error)) => {
+                self.failures.push(Failure::new(Origin::Chosen, Wrong::Unknown(host, error)));
             }
         }
     }
@@ -245,36 +267,53 @@ impl<T: Send + 'static, E: Send + 'static> Race<T, E> {
         self.next_at = Some(Instant::now() + NEXT_AFTER);
     }
 
-    /// Waits for the end of a try, or until the next place is to be tried.
-    async fn ended_or_due(&mut self) -> Option<((Origin, SocketAddr), Result<T, E>)> {
-        let due = self.next_at.filter(|_| !self.waiting.is_empty());
+    /// Waits for whatever happens first.
+    async fn next(&mut self) -> News<T, E> {
+        let next_at = self.next_at.filter(|_| !self.waiting.is_empty());
+        let is_idle = self.attempts.is_empty() && self.waiting.is_empty() && !self.is_looking_up;
+        let end = if is_idle { self.limits.news.min(self.limits.end) } else { self.limits.end };
         tokio::select! {
             biased;
             Some(ended) = self.attempts.join_next() => {
                 // There is nothing to wait for any more.
                 self.next_at = None;
                 // One that panicked says nothing.
-                let (place, result) = ended.ok()?;
+                let Ok((place, result)) = ended else { return News::NextIsDue };
                 self.trying.remove(&place);
-                Some((place, result))
+                News::Ended(place, result)
             }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
-            else => pending().await,
+            () = until(next_at) => News::NextIsDue,
+            () = changed(self.browser.as_mut()) => News::Found,
+            () = sleep_until(end) => News::Over,
+            () = sleep_until(self.limits.ask), if !self.has_asked => News::AskNow,
         }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.attempts.is_empty() && self.waiting.is_empty()
-    }
-
-    fn fail(&mut self, origin: Origin, error: Wrong<E>) {
-        self.failures.push(Failure { origin, error });
     }
 
     fn into_failures(mut self) -> Vec<Failure<E>> {
         let late = self.trying.iter();
-        let late = late.map(|(origin, at)| Failure { origin: *origin, error: Wrong::Late(*at) });
+        let late = late.map(|(origin, address)| Failure::new(*origin, Wrong::Late(*address)));
         self.failures.extend(late);
         self.failures
+    }
+}
+
+impl<E> Failure<E> {
+    fn new(origin: Origin, error: Wrong<E>) -> Self {
+        Self { origin, error }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// Ends when more was found; never where nobody listens.
+async fn changed(browser: Option<&mut Browser>) {
+    match browser {
+        Some(browser) => browser.changed().await,
+        None => pending().await,
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
-use ring::signature::Ed25519KeyPair;
+use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
+use rustls::SignatureScheme;
 use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::SigningKey;
 
@@ -39,6 +40,11 @@ impl PublicKey {
     /// Its 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Whether a message carries this key's signature.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 
     /// The key in what TLS received, if that is an Ed25519 key and nothing besides.
@@ -140,6 +146,15 @@ impl KeyPair {
         self.public
     }
 
+    /// Signs a message, which must begin with what it is for: nothing that is signed for one thing
+    /// may ever mean another.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let signer = self.signing.choose_scheme(&[SignatureScheme::ED25519]);
+        let signature = signer.and_then(|signer| signer.sign(message).ok());
+        let signature = signature.expect("an Ed25519 key signs anything");
+        signature.try_into().expect("its signatures have 64 bytes")
+    }
+
     pub(crate) fn signing(&self) -> Arc<dyn SigningKey> {
         Arc::clone(&self.signing)
     }
@@ -161,6 +176,15 @@ mod tests {
         let key = KeyPair::from_pkcs8(&pkcs8).expect("it was just made");
         assert_eq!(key.public().to_string().parse(), Ok(key.public()));
         assert_eq!(PublicKey::from_spki(&key.public().to_spki()), Some(key.public()));
+    }
+
+    #[test]
+    fn what_is_signed_is_signed_by_its_key_alone() {
+        let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("the system is random"));
+        let signature = key.sign(b"message");
+        assert!(key.public().has_signed(b"message", &signature));
+        assert!(!key.public().has_signed(b"massage", &signature));
+        assert!(!other.public().has_signed(b"message", &signature));
     }
 
     #[test]

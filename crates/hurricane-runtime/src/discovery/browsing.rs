@@ -1,0 +1,152 @@
+//! What listens for all browsers of a process: one thread, which ends with the last of them.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use mdns_sd::{ResolvedService, ScopedIp, ServiceEvent};
+use tokio::sync::watch;
+
+use super::record::Record;
+use super::responder::{Responder, spawn};
+use super::sightings::Sightings;
+use super::{DiscoveryError, Found, SERVICE, locked};
+use crate::tls::Pin;
+
+/// How often the networks are asked anew, by a series of questions with growing pauses: an answer
+/// may be lost, and whoever was cut off says nothing when it is back.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the thread waits before it looks at what else there is to do.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the network is left to who floods it.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The thread, as its browsers see it. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Browsing {
+    found: watch::Sender<Vec<Found>>,
+    /// Which schedulers are looked for; one as often as there are browsers for it.
+    wanted: Mutex<Vec<Pin>>,
+    /// Tells the thread that somebody looks for another one, and by its end that nobody does.
+    asking: Sender<()>,
+}
+
+impl Browsing {
+    pub(super) fn start() -> Result<Arc<Self>, DiscoveryError> {
+        let (asking, asked) = channel();
+        let browsing =
+            Arc::new(Self { found: watch::Sender::default(), wanted: Mutex::default(), asking });
+        let responder = Responder::start()?;
+        let weak = Arc::downgrade(&browsing);
+        spawn(move || {
+            Listener { browsing: weak, asked, sightings: Sightings::default() }.serve(responder)
+        })?;
+        Ok(browsing)
+    }
+
+    pub(super) fn found(&self) -> watch::Receiver<Vec<Found>> {
+        self.found.subscribe()
+    }
+
+    pub(super) fn want(&self, scheduler: Pin) {
+        let mut wanted = locked(&self.wanted);
+        let is_new = !wanted.contains(&scheduler);
+        wanted.push(scheduler);
+        if is_new {
+            // To a thread that has failed there is nothing to say.
+            let _ = self.asking.send(());
+        }
+    }
+
+    pub(super) fn want_no_more(&self, scheduler: Pin) {
+        let mut wanted = locked(&self.wanted);
+        if let Some(position) = wanted.iter().position(|pin| *pin == scheduler) {
+            wanted.swap_remove(position);
+        }
+    }
+}
+
+/// The thread's state.
+struct Listener {
+    browsing: Weak<Browsing>,
+    asked: Receiver<()>,
+    sightings: Sightings,
+}
+
+impl Listener {
+    fn serve(mut self, mut responder: Responder) {
+        while self.listen(&mut responder) {
+            responder.stop(|| self.browsing.strong_count() == 0);
+            loop {
+                if self.is_over_after(PAUSE) {
+                    return;
+                }
+                if let Ok(started) = Responder::start() {
+                    responder = started;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Listens for as long as all is well; false if nobody is interested any more.
+    fn listen(&mut self, responder: &mut Responder) -> bool {
+        while let Ok(events) = responder.daemon().browse(SERVICE) {
+            let asked = Instant::now();
+            // The channel of one that does not keep up is closed without a word.
+            while asked.elapsed() < ASK_EVERY && !events.is_disconnected() {
+                match events.recv_timeout(TICK) {
+                    Ok(ServiceEvent::ServiceResolved(service)) => self.hear(&service),
+                    Ok(_) | Err(_) => {}
+                }
+                match self.asked.try_recv() {
+                    Ok(()) => break,
+                    Err(std::sync::mpsc::TryRecvError::Empty) => {}
+                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+                }
+                if !responder.is_well() {
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn hear(&mut self, service: &ResolvedService) {
+        let Some(browsing) = self.browsing.upgrade() else { return };
+        let Some(said) = Record::read(|key| service.get_property_val(key).flatten()) else {
+            return;
+        };
+        let wanted = locked(&browsing.wanted).clone();
+        self.sightings.keep(&wanted);
+        if self.sightings.hear(Instant::now(), said, zones(service), &wanted) {
+            browsing.found.send_replace(self.sightings.found());
+        }
+    }
+
+    fn is_over_after(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            match self.asked.recv_timeout(left) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+        }
+        false
+    }
+}
+
+/// On which interface each address was heard.
+fn zones(service: &ResolvedService) -> Vec<(IpAddr, u32)> {
+    let zone = |address: &ScopedIp| match address {
+        ScopedIp::V6(scoped) => Some((address.to_ip_addr(), scoped.scope_id().index)),
+        _ => None,
+    };
+    let mut zones: Vec<_> = service.get_addresses().iter().filter_map(zone).collect();
+    zones.sort_unstable();
+    zones
+}
