@@ -28,6 +28,7 @@ use crate::discovery::{Announcement, DiscoveryError};
 use crate::enrolment::TooManyInvitations;
 use crate::identity::{IdentityError, Name, Roles, State};
 use crate::inbox::Inbox;
+use crate::platform::descriptors;
 use crate::platform::fork::ProcessMark;
 use crate::platform::local_socket::LocalSocketError;
 use crate::platform::machine;
@@ -141,6 +142,7 @@ impl Server {
             .max_blocking_threads(BLOCKING_THREADS)
             .build()
             .map_err(ServerError::Thread)?;
+        descriptors::raise(MAX_DESCRIPTORS);
         let shared = Arc::new(Shared::new());
         // Signals are the program's business, so our threads are born with all of them blocked.
         let mask = Mask::block_all();
@@ -156,11 +158,12 @@ impl Server {
             report,
             members,
             shared: Arc::clone(&shared),
+            running,
         };
         let ending = Ending(Arc::clone(&shared));
         let thread = thread::Builder::new().name("hurricane".into()).spawn(move || {
             // Dropped last, whatever happens: nobody must wait for a scheduler that is not there.
-            let (_ending, _running) = (ending, running);
+            let _ending = ending;
             tokio::task::LocalSet::new().block_on(&runtime, serve(start));
         });
         mask.apply();
@@ -389,6 +392,9 @@ impl ServerError {
 
 /// For writing the list of those who may join, one at a time, and one more.
 const BLOCKING_THREADS: usize = 2;
+
+/// One for each connection of as many members as there may be, and as many again.
+const MAX_DESCRIPTORS: u64 = 1 << 16;
 
 /// See [`kept_limit_bytes`]: where little is known of the memory.
 const MIN_KEPT_LIMIT_BYTES: u64 = 1 << 30;

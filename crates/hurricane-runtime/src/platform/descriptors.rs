@@ -35,6 +35,15 @@ pub(crate) fn reserve_for(workers: u64) -> Result<(), TooFewDescriptors> {
     setrlimit(Resource::Nofile, raised).map_err(|_| TooFewDescriptors { needed, allowed })
 }
 
+/// Lets this process open so many, or as many as it may. What it may not shows when it is tried.
+pub(crate) fn raise(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = wanted.min(limit.maximum.unwrap_or(u64::MAX));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
+}
+
 fn open_now() -> u64 {
     fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }

@@ -125,6 +125,9 @@ pub(super) struct Members {
     last_peer: u64,
     last_client: u64,
     effects: Vec<Effect>,
+    /// Empty, with room.
+    session_actions: Vec<session::Action>,
+    machine_actions: Vec<scheduler::Action>,
 }
 
 /// What is due at a time.
@@ -155,6 +158,8 @@ impl Members {
             last_peer: 0,
             last_client: 0,
             effects: Vec::new(),
+            session_actions: Vec::new(),
+            machine_actions: Vec::new(),
             config,
         }
     }
@@ -365,16 +370,17 @@ impl Members {
 
     fn tell_session(&mut self, id: PeerId, event: session::Event) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let mut actions = Vec::new();
+        let mut actions = core::mem::take(&mut self.session_actions);
         peer.session.handle(self.now, event, &mut actions);
         // An acknowledgement may have made room.
         if peer.outgoing.is_waiting() {
             self.to_pump.insert(id);
         }
         self.arm(id);
-        for action in actions {
+        for action in actions.drain(..) {
             self.carry_out(id, action);
         }
+        self.session_actions = actions;
     }
 
     fn carry_out(&mut self, id: PeerId, action: session::Action) {
@@ -501,11 +507,12 @@ impl Members {
     /// Tells the machine something, and notes what it wants said. What that does to the sessions
     /// comes after: the machine hears of it in its turn.
     fn tell_machine(&mut self, event: scheduler::Event) {
-        let mut actions = Vec::new();
+        let mut actions = core::mem::take(&mut self.machine_actions);
         self.machine.handle(self.now, event, &mut actions);
-        for action in actions {
+        for action in actions.drain(..) {
             self.do_for_machine(action);
         }
+        self.machine_actions = actions;
     }
 
     fn do_for_machine(&mut self, action: scheduler::Action) {

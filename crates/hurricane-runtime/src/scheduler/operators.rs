@@ -35,7 +35,6 @@ impl Service {
         let Ok(Ok(request)) = heard else {
             return self.refuse(&caller.address(), "it asked nothing that is understood");
         };
-        let is_down = matches!(request, Request::Down);
         let answer = match may_ask(&caller, &request) {
             Ok(()) => self.decide(&caller, request).await,
             Err(reason) => {
@@ -43,12 +42,14 @@ impl Service {
                 Answer::Refused(reason)
             }
         };
-        let is_going_down = is_down && answer == Answer::GoingDown;
         // Whether it is still heard is nothing that can be helped.
         let _ = timeout(ANSWER_TIMEOUT, say(&mut stream, &answer)).await;
-        if is_going_down {
+        if answer == Answer::GoingDown {
             self.stop();
+            // The end of the connection is that of the scheduler.
+            std::future::pending::<()>().await;
         }
+        let _ = timeout(ANSWER_TIMEOUT, stream.shutdown()).await;
     }
 
     async fn decide(&self, caller: &Caller, request: Request) -> Answer {
@@ -157,7 +158,7 @@ async fn say(stream: &mut BoxedStream, answer: &Answer) -> io::Result<()> {
     let mut bytes = Vec::new();
     frame::encode(answer, &mut bytes);
     stream.write_all(&bytes).await?;
-    stream.shutdown().await
+    stream.flush().await
 }
 
 fn unknown(name: &str) -> Answer {

@@ -87,7 +87,12 @@ impl Change<'_> {
             (file, written)
         });
         let (file, written) = written.await.expect("it does not panic, and nobody aborts it");
-        *self.roll.entries.borrow_mut() = entries_of(&file);
+        let before = self.roll.entries.replace(entries_of(&file));
+        // Somebody may have removed lines.
+        let entries = self.roll.entries.borrow();
+        for key in before.keys().filter(|key| !entries.contains_key(key)) {
+            self.roll.keys.remove(key);
+        }
         self.file = Some(file);
         written
     }

@@ -23,6 +23,7 @@ use crate::enrolment::{Invitation, Invitations};
 use crate::framed::{BoxedStream, Framed};
 use crate::greeting::{Greeting, Side};
 use crate::identity::{Authorized, KeyPair, PublicKey, Roles};
+use crate::platform::hold::Hold;
 use crate::strangers::Strangers;
 use crate::ticket::{Secret, Ticket};
 use crate::tls::Doors;
@@ -40,6 +41,8 @@ pub(super) struct Start {
     pub(super) report: Box<dyn Fn(Report) + Send>,
     pub(super) members: Members,
     pub(super) shared: Arc<Shared>,
+    /// The right to run this cluster.
+    pub(super) running: Hold,
 }
 
 /// The thread's state.
@@ -69,7 +72,8 @@ pub(super) struct Service {
 
 /// Serves until it is told to stop. To be run in a tokio `LocalSet`.
 pub(super) async fn serve(start: Start) {
-    let Start { config, key, authorized, listening, announcement, report, members, shared } = start;
+    let Start { config, key, authorized, listening, announcement, .. } = start;
+    let Start { report, members, shared, running, .. } = start;
     let roll = Roll::new(authorized);
     let service = Rc::new(Service {
         greeting: Greeting::own(Side::Scheduler, config.python_minor),
@@ -103,9 +107,15 @@ pub(super) async fn serve(start: Start) {
     let ticking = tokio::task::spawn_local(Rc::clone(&service).tick()).abort_handle();
     service.obey().await;
     drop(announcement);
-    accepting.iter().for_each(JoinHandle::abort);
+    for accepting in accepting {
+        accepting.abort();
+        // With it, what it listens at is gone.
+        let _ = accepting.await;
+    }
     ticking.abort();
     service.say_goodbye().await;
+    // From here on another may start. Those who wait for the end of a connection hear of it after.
+    drop(running);
 }
 
 impl Service {
@@ -120,11 +130,11 @@ impl Service {
         }
         let service = Rc::clone(self);
         accepting.push(tokio::task::spawn_local(async move {
+            // Kept to the end: with it goes the socket's place in the directory.
+            let local = local;
             let listener = local.listener();
             let listener = listener.expect("it is a socket, and this is a loop for sockets");
             service.accept_from_here(listener).await;
-            // Gone only now: `local` is the socket's place in the directory.
-            drop(local);
         }));
         accepting
     }
@@ -206,7 +216,7 @@ impl Service {
         members.handle(self.now(), input, &mut effects);
         let after = members.deadline();
         drop(members);
-        if after != before {
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.changed.notify_one();
         }
         for effect in effects.drain(..) {

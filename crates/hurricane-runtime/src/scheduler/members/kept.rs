@@ -46,6 +46,12 @@ impl Kept {
         }
     }
 
+    /// How much that is.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// A piece of an object, if it is here and that large.
     pub(super) fn piece(&self, object: ObjectNumber, offset: u64) -> Option<Content> {
         let whole = self.objects.get(&object)?;

@@ -96,6 +96,12 @@ impl Outgoing {
         self.pieces.len()
     }
 
+    /// How much text of tasks waits.
+    #[cfg(test)]
+    pub(super) fn waiting_output_bytes(&self) -> usize {
+        self.output_bytes
+    }
+
     /// Whether anything waits.
     pub(super) fn is_waiting(&self) -> bool {
         !(self.parts.is_empty() && self.waiting.is_empty() && self.pieces.is_empty())

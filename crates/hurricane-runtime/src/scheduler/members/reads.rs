@@ -32,6 +32,14 @@ pub(super) struct Reads {
     asked: BTreeMap<u64, Asked>,
 }
 
+impl Reads {
+    /// Whether nobody waits for anything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+}
+
 #[derive(Debug)]
 struct Asked {
     asker: PeerId,
