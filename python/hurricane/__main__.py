@@ -1,9 +1,12 @@
 """The command `hurricane`, also as `python -m hurricane`: its verbs live in the Rust part."""
 
 import sys
-from typing import Any
 
 from hurricane._native import command_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main() -> int:
@@ -15,7 +18,7 @@ def main() -> int:
     return _run_in_python(verb, options)
 
 
-def _run_in_python(verb: str, options: dict[str, Any]) -> int:
+def _run_in_python(verb: str, options: "dict[str, Any]") -> int:
     """Run one of the verbs whose work is Python's."""
     match verb:
         case "demo":
