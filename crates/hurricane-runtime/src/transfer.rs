@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use crate::identity::KeyPair;
 use crate::store::Store;
 
-use lines::Lines;
+use lines::{Holder, Lines};
 use pull::{Gathered, Outcome, Patience};
 
 mod addresses;
@@ -119,9 +119,11 @@ impl Transfer {
     }
 
     async fn bring(self: Rc<Self>, object: ObjectId) {
-        let permit = self.at_once.acquire().await.expect("it is never closed");
-        let bytes = self.bytes_of(object).await;
-        drop(permit);
+        let holder = self.lines.holder(object.node);
+        let of_holder = holder.gate.acquire().await.expect("it is never closed");
+        let of_all = self.at_once.acquire().await.expect("it is never closed");
+        let bytes = self.bytes_of(&holder, object).await;
+        drop((of_holder, of_all));
         let fetch = self.fetches.borrow_mut().remove(&object);
         for asker in fetch.into_iter().flat_map(|fetch| fetch.askers) {
             if let Some(bytes) = &bytes {
@@ -131,9 +133,9 @@ impl Transfer {
         }
     }
 
-    async fn bytes_of(&self, object: ObjectId) -> Option<Bytes> {
+    async fn bytes_of(&self, holder: &Holder, object: ObjectId) -> Option<Bytes> {
         let mut gathered = Gathered::default();
-        if self.lines.pull(object, &mut gathered).await {
+        if self.lines.pull(holder, object, &mut gathered).await {
             return gathered.into_bytes();
         }
         // As long as some asker's scheduler is there: the first may leave while another waits.

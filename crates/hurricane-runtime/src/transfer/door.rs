@@ -19,6 +19,7 @@ use super::piece;
 use super::roster::Roster;
 use crate::greeting::{Greeting, Side, greet_dialer};
 use crate::identity::{KeyPair, PublicKey};
+use crate::platform::tcp;
 use crate::store::Store;
 use crate::strangers::{Source, Strangers};
 use crate::tls::{Accepted, Doors, Secured};
@@ -98,7 +99,8 @@ impl Door {
     }
 
     async fn greet(&self, stream: TcpStream) -> Option<(Secured<TcpStream>, PublicKey)> {
-        stream.set_nodelay(true).ok()?;
+        // It is quick without it as well.
+        let _ = tcp::prepare(&stream);
         let accepted = self.doors.accept(stream, false).await.ok()?;
         let Accepted::Member { mut stream, key } = accepted else { return None };
         greet_dialer(&mut stream, &Greeting::own(Side::Node, None)).await.ok()?;

@@ -2,22 +2,32 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hurricane_core::frame::{self, Decoder};
-use hurricane_core::id::NodeId;
 use hurricane_core::member::{NodePlace, Piece, Read};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::pull::Pieces;
 use crate::framed::MAX_MEMBER_FRAME_BYTES;
-use crate::greeting::{Greeting, Side, greet_scheduler};
+use crate::greeting::{Greeting, GreetingError, Side, greet_scheduler};
 use crate::identity::{KeyPair, PublicKey};
-use crate::tls::{self, Pin, Purpose, Secured};
+use crate::platform::tcp;
+use crate::tls::{self, HandshakeError, Pin, Purpose, Secured};
 
 /// How much is read at once: a TLS record or some.
 const READ_BYTES: usize = 64 << 10;
+
+/// How soon a holder is dialed again that has closed the connection: its door takes few handshakes
+/// of one device at a time.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// How often.
+const MAX_TRIES: u32 = 20;
 
 /// A connection to a holder of objects.
 pub(super) struct Line {
@@ -26,7 +36,6 @@ pub(super) struct Line {
     /// Questions that were not written yet.
     outgoing: Vec<u8>,
     asked: u64,
-    pub(super) holder: NodeId,
     /// Whether it was of use before: then it may have ended since.
     pub(super) is_used: bool,
 }
@@ -37,23 +46,22 @@ impl Line {
         let config = tls::dialing(own, Pin::Key(key), Purpose::Main);
         let mut dials = JoinSet::new();
         for address in place.addresses.iter().filter_map(|text| text.parse().ok()) {
-            dials.spawn_local(reach(address, config.clone()));
+            dials.spawn_local(reach(address, Arc::clone(&config)));
         }
         while let Some(dialed) = dials.join_next().await {
             if let Ok(Some(stream)) = dialed {
-                return Some(Self::over(stream, place.node));
+                return Some(Self::over(stream));
             }
         }
         None
     }
 
-    fn over(stream: Secured<TcpStream>, holder: NodeId) -> Self {
+    fn over(stream: Secured<TcpStream>) -> Self {
         Self {
             stream,
             decoder: Decoder::new(MAX_MEMBER_FRAME_BYTES),
             outgoing: Vec::new(),
             asked: 0,
-            holder,
             is_used: false,
         }
     }
@@ -95,13 +103,28 @@ impl Pieces for Line {
 }
 
 /// A connection to one address, if the node with the pinned key answers there.
-async fn reach(
-    address: SocketAddr,
-    config: std::sync::Arc<rustls::ClientConfig>,
-) -> Option<Secured<TcpStream>> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    stream.set_nodelay(true).ok()?;
-    let mut stream = tls::connect(config, stream).await.ok()?;
-    greet_scheduler(&mut stream, &Greeting::own(Side::Fetcher, None)).await.ok()?;
-    Some(stream)
+async fn reach(address: SocketAddr, config: Arc<ClientConfig>) -> Option<Secured<TcpStream>> {
+    for _ in 0..MAX_TRIES {
+        let stream = TcpStream::connect(address).await.ok()?;
+        match greeted(stream, Arc::clone(&config)).await {
+            Ok(stream) => return Some(stream),
+            // Too many came at once.
+            Err(GreetingError::Handshake(HandshakeError::Cut(_))) => {
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+async fn greeted(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+) -> Result<Secured<TcpStream>, GreetingError> {
+    // It is quick without it as well.
+    let _ = tcp::prepare(&stream);
+    let mut stream = tls::connect(config, stream).await?;
+    greet_scheduler(&mut stream, &Greeting::own(Side::Fetcher, None)).await?;
+    Ok(stream)
 }

@@ -1,18 +1,22 @@
 //! The connections to holders of objects: made when they are needed, and kept for a while.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hurricane_core::id::{NodeId, ObjectId};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::line::Line;
 use super::pull::{self, Gathered, Outcome, Patience};
 use super::roster::Roster;
 use crate::identity::KeyPair;
+
+/// So many objects are fetched from one holder at once: enough to fill a link, and few beside the
+/// connections that its door takes of strangers.
+const MAX_AT_ONCE_OF_HOLDER: usize = 4;
 
 /// How long a connection that nobody uses is kept. Less than its other end waits.
 const KEPT_FOR: Duration = Duration::from_secs(30);
@@ -21,41 +25,60 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 /// and each try costs its object a second.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(30);
 
-/// So many connections to one holder are kept.
-const MAX_IDLE_OF_HOLDER: usize = 4;
-
 /// Connections to the doors of others.
 pub(super) struct Lines {
     key: KeyPair,
     roster: Rc<Roster>,
-    idle: RefCell<BTreeMap<NodeId, Vec<(Line, Instant)>>>,
-    /// Since when each of these could not be reached.
-    unreachable: RefCell<BTreeMap<NodeId, Instant>>,
+    holders: RefCell<BTreeMap<NodeId, Rc<Holder>>>,
     has_idle: Notify,
+}
+
+/// What there is with one holder.
+pub(super) struct Holder {
+    node: NodeId,
+    /// For those who fetch from it, in whatever way.
+    pub(super) gate: Semaphore,
+    /// One dials, and others wait whether they need to.
+    dialing: Mutex<()>,
+    idle: RefCell<Vec<(Line, Instant)>>,
+    /// When it could not be reached.
+    unreachable: Cell<Option<Instant>>,
 }
 
 impl Lines {
     pub(super) fn new(key: KeyPair, roster: Rc<Roster>) -> Rc<Self> {
-        let (idle, unreachable) = Default::default();
-        Rc::new(Self { key, roster, idle, unreachable, has_idle: Notify::new() })
+        Rc::new(Self { key, roster, holders: RefCell::default(), has_idle: Notify::new() })
+    }
+
+    /// A holder, whether it is there or not.
+    pub(super) fn holder(&self, node: NodeId) -> Rc<Holder> {
+        let mut holders = self.holders.borrow_mut();
+        Rc::clone(holders.entry(node).or_insert_with(|| Rc::new(Holder::new(node))))
     }
 
     /// Pulls an object from its holder; whether it is whole now.
-    pub(super) async fn pull(&self, object: ObjectId, gathered: &mut Gathered) -> bool {
+    pub(super) async fn pull(
+        &self,
+        holder: &Holder,
+        object: ObjectId,
+        gathered: &mut Gathered,
+    ) -> bool {
         let deadline = Instant::now() + Patience::HOLDER.first;
-        while let Some(mut line) = self.line_to(object.node, deadline).await {
+        while let Some(mut line) = self.line_to(holder, deadline).await {
             let first = deadline.saturating_duration_since(Instant::now());
             let patience = Patience { first, ..Patience::HOLDER };
             match pull::pull(&mut line, object, gathered, patience).await {
                 Outcome::Whole => {
-                    self.keep(line);
+                    line.is_used = true;
+                    holder.idle.borrow_mut().push((line, Instant::now()));
+                    self.has_idle.notify_one();
                     return true;
                 }
                 Outcome::Gone => return false,
                 // It ended while nobody used it.
                 Outcome::Failed if line.is_used && gathered.is_empty() => {}
                 Outcome::Failed => {
-                    self.note_unreachable(object.node);
+                    holder.note_unreachable();
                     return false;
                 }
             }
@@ -67,56 +90,60 @@ impl Lines {
     pub(super) async fn close_idle(&self) {
         loop {
             self.has_idle.notified().await;
-            while !self.idle.borrow().is_empty() {
+            while !self.holders.borrow().is_empty() {
                 tokio::time::sleep(KEPT_FOR / 3).await;
-                self.close_old();
+                self.holders.borrow_mut().retain(|_, holder| {
+                    holder.close_old();
+                    holder.is_of_interest()
+                });
             }
         }
     }
 
-    fn close_old(&self) {
-        self.idle.borrow_mut().retain(|holder, lines| {
-            let is_known = self.roster.place_of(*holder).is_some();
-            lines.retain(|(_, since)| is_known && since.elapsed() < KEPT_FOR);
-            !lines.is_empty()
-        });
-    }
-
     /// A connection that was kept, or a new one.
-    async fn line_to(&self, holder: NodeId, deadline: Instant) -> Option<Line> {
-        let (place, key) = self.roster.place_of(holder)?;
-        let kept = self.idle.borrow_mut().get_mut(&holder).and_then(Vec::pop);
+    async fn line_to(&self, holder: &Holder, deadline: Instant) -> Option<Line> {
+        let (place, key) = self.roster.place_of(holder.node)?;
+        let kept = holder.idle.borrow_mut().pop();
         if let Some((line, _)) = kept {
             return Some(line);
         }
-        if self.is_unreachable(holder) || deadline <= Instant::now() {
+        let _dialing = timeout_at(deadline, holder.dialing.lock()).await.ok()?;
+        if holder.is_unreachable() {
             return None;
         }
-        let dialed = timeout_at(deadline, Line::dial(&self.key, &place, key)).await;
-        let line = dialed.ok().flatten();
+        let line = timeout_at(deadline, Line::dial(&self.key, &place, key)).await.ok().flatten();
         if line.is_none() {
-            self.note_unreachable(holder);
+            holder.note_unreachable();
         }
         line
     }
+}
 
-    fn keep(&self, mut line: Line) {
-        line.is_used = true;
-        let mut idle = self.idle.borrow_mut();
-        let lines = idle.entry(line.holder).or_default();
-        if lines.len() < MAX_IDLE_OF_HOLDER {
-            lines.push((line, Instant::now()));
-            self.has_idle.notify_one();
+impl Holder {
+    fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            gate: Semaphore::new(MAX_AT_ONCE_OF_HOLDER),
+            dialing: Mutex::new(()),
+            idle: RefCell::default(),
+            unreachable: Cell::default(),
         }
     }
 
-    fn is_unreachable(&self, holder: NodeId) -> bool {
-        let mut unreachable = self.unreachable.borrow_mut();
-        unreachable.retain(|_, since| since.elapsed() < UNREACHABLE_FOR);
-        unreachable.contains_key(&holder)
+    fn close_old(&self) {
+        self.idle.borrow_mut().retain(|(_, since)| since.elapsed() < KEPT_FOR);
     }
 
-    fn note_unreachable(&self, holder: NodeId) {
-        self.unreachable.borrow_mut().insert(holder, Instant::now());
+    fn is_of_interest(&self) -> bool {
+        let is_used = self.gate.available_permits() < MAX_AT_ONCE_OF_HOLDER;
+        is_used || !self.idle.borrow().is_empty() || self.is_unreachable()
+    }
+
+    fn is_unreachable(&self) -> bool {
+        self.unreachable.get().is_some_and(|since| since.elapsed() < UNREACHABLE_FOR)
+    }
+
+    fn note_unreachable(&self) {
+        self.unreachable.set(Some(Instant::now()));
     }
 }

@@ -78,10 +78,11 @@ impl Gathered {
     /// Takes the next piece, if it is what can come next.
     fn take(&mut self, content: &Content) -> bool {
         let begun = self.bytes.len() as u64;
-        let total = *self.total_bytes.get_or_insert(content.total_bytes);
+        let total = self.total_bytes.unwrap_or(content.total_bytes);
         let due = total.saturating_sub(begun).min(PIECE_BYTES as u64);
         let fits = content.total_bytes == total && content.bytes.len() as u64 == due && due > 0;
         if fits {
+            self.total_bytes = Some(total);
             self.bytes.extend_from_slice(&content.bytes);
         }
         fits
