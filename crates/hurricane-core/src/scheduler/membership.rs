@@ -27,7 +27,13 @@ impl Scheduler {
         resources: Resources,
         actions: &mut Vec<Action>,
     ) {
-        let reason = if !resources.is_credible() {
+        // What the one machine says of itself is as it is.
+        let is_believed = if self.config.is_one_machine {
+            resources.is_within_limits()
+        } else {
+            resources.is_credible()
+        };
+        let reason = if !is_believed {
             "it claims resources that no machine has"
         } else if self.nodes.len() >= MAX_NODES {
             "the cluster has as many nodes as it can have"
