@@ -144,7 +144,7 @@ fn quoted(word: &str) -> String {
 /// The last that was logged there, without its time.
 fn last_event(said: &str) -> &str {
     let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("started");
-    let is_time = |word: &str| word.len() == 8 && word.bytes().nth(2) == Some(b':');
+    let is_time = |word: &str| word.len() == 8 && word.as_bytes()[2] == b':';
     last.split_once(' ').filter(|(word, _)| is_time(word)).map_or(last, |(_, event)| event)
 }
 

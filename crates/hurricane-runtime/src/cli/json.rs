@@ -159,7 +159,7 @@ pub(super) mod tests {
                 id: "5q7x".into(),
                 port: 12222,
                 addresses: vec!["10.0.0.1:12222".into()],
-                uptime: Duration::from_secs(11_520),
+                uptime: Duration::from_mins(192),
                 rate: Amount(125_000),
                 members: vec![member, away],
             }),

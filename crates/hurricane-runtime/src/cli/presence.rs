@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,14 +70,14 @@ fn file(name: &str) -> Result<PathBuf, Failure> {
     Ok(directory.join(name))
 }
 
-fn hold(file: &PathBuf) -> Result<Presence, Failure> {
+fn hold(file: &Path) -> Result<Presence, Failure> {
     let lock = lock(file, FlockOperation::LockShared).map_err(|error| Failure::of(&error))?;
     Ok(Presence { _lock: lock })
 }
 
 /// Of two processes that look and then hold, at once, neither may see the other: what is told of
 /// that is a remark and nothing more.
-fn is_held(file: &PathBuf) -> Result<bool, Failure> {
+fn is_held(file: &Path) -> Result<bool, Failure> {
     match lock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(_) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),

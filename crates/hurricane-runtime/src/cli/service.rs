@@ -1,7 +1,7 @@
 //! What runs until it is ended: a scheduler, nodes, or both; and how they end.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -154,10 +154,7 @@ impl Running {
         let Some(ready_at) = self.ready_at else {
             return Some(self.events.recv().expect("`sender` is not dropped"));
         };
-        match self.events.recv_timeout(ready_at.saturating_duration_since(Instant::now())) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_timeout(ready_at.saturating_duration_since(Instant::now())).ok()
     }
 
     fn on_report(&mut self, index: usize, report: &node::Report) {

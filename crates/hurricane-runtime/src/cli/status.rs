@@ -80,12 +80,12 @@ fn capacity(nodes: &[NodeSnapshot]) -> String {
     if nodes.is_empty() {
         return "no nodes".to_owned();
     }
-    let mut line = counted(nodes.len() as u64, "node");
-    line += &format!(", {} of {} cpus in use", used.cpus, has.cpus);
-    if has.gpus > Amount::default() {
-        line += &format!(", {} of {} gpus in use", used.gpus, has.gpus);
+    let nodes = counted(nodes.len() as u64, "node");
+    let cpus = format!("{nodes}, {} of {} cpus in use", used.cpus, has.cpus);
+    if has.gpus == Amount::default() {
+        return cpus;
     }
-    line
+    format!("{cpus}, {} of {} gpus in use", used.gpus, has.gpus)
 }
 
 fn row(node: &NodeSnapshot) -> [String; 4] {

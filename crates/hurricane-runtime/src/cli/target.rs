@@ -163,9 +163,10 @@ fn only_one(mut found: Vec<Known>) -> Result<Option<Known>, Failure> {
 /// `lab` (port 12222), `port-13000` (port 13000); with their ids where names are not enough.
 fn list(known: &[Known]) -> String {
     let is_unique = |one: &Known| known.iter().filter(|other| other.name == one.name).count() == 1;
-    let described = known.iter().map(|one| match is_unique(one) {
-        true => format!("`{}` (port {})", one.name, one.port),
-        false => format!("`{}` (port {}, id {})", one.name, one.port, one.id),
+    let described = known.iter().map(|one| {
+        let Known { name, id, port, .. } = one;
+        let id = if is_unique(one) { String::new() } else { format!(", id {id}") };
+        format!("`{name}` (port {port}{id})")
     });
     described.collect::<Vec<_>>().join(", ")
 }
