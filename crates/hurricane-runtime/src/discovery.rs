@@ -6,6 +6,7 @@
 
 mod announcing;
 mod browsing;
+mod interfaces;
 mod record;
 mod responder;
 mod sightings;

@@ -130,7 +130,7 @@ impl Search {
                 }
                 News::Ended(place, Err(error)) => {
                     let is_over = is_final(&error);
-                    race.failures.push(Failure::new(place.0, Wrong::There(error)));
+                    race.failures.push(Failure::new(place.origin, Wrong::There(error)));
                     if is_over {
                         return Err(race.failures);
                     }
@@ -176,9 +176,17 @@ impl Search {
 /// The addresses of a name, or the name and what is wrong with it.
 type LookedUp = Result<Vec<SocketAddr>, (Box<str>, io::Error)>;
 
+/// A place in a race. What is known first is tried first, of one origin.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    origin: Origin,
+    order: usize,
+    address: SocketAddr,
+}
+
 /// What happens in a race.
 enum News<T, E> {
-    Ended((Origin, SocketAddr), Result<T, E>),
+    Ended(Place, Result<T, E>),
     LookedUp(LookedUp),
     AskNow,
     Found,
@@ -190,11 +198,11 @@ enum News<T, E> {
 struct Race<T, E> {
     limits: Limits,
     /// What is to be tried, the likeliest first.
-    waiting: BTreeSet<(Origin, SocketAddr)>,
+    waiting: BTreeSet<Place>,
     /// What was ever waiting.
     known: BTreeSet<SocketAddr>,
-    trying: BTreeSet<(Origin, SocketAddr)>,
-    attempts: JoinSet<((Origin, SocketAddr), Result<T, E>)>,
+    trying: BTreeSet<Place>,
+    attempts: JoinSet<(Place, Result<T, E>)>,
     next_at: Option<Instant>,
     is_looking_up: bool,
     browser: Option<Browser>,
@@ -223,9 +231,9 @@ impl<T: Send + 'static, E: Send + 'static> Race<T, E> {
     }
 
     fn learn(&mut self, places: impl IntoIterator<Item = (Origin, SocketAddr)>) {
-        for place in places {
-            if self.known.len() < MAX_PLACES && self.known.insert(place.1) {
-                self.waiting.insert(place);
+        for (origin, address) in places {
+            if self.known.len() < MAX_PLACES && self.known.insert(address) {
+                self.waiting.insert(Place { origin, order: self.known.len(), address });
             }
         }
     }
@@ -261,7 +269,7 @@ impl<T: Send + 'static, E: Send + 'static> Race<T, E> {
             return;
         }
         let Some(place) = self.waiting.pop_first() else { return };
-        let attempt = attempt(place.1);
+        let attempt = attempt(place.address);
         self.trying.insert(place);
         self.attempts.spawn(async move { (place, attempt.await) });
         self.next_at = Some(Instant::now() + NEXT_AFTER);
@@ -291,7 +299,7 @@ impl<T: Send + 'static, E: Send + 'static> Race<T, E> {
 
     fn into_failures(mut self) -> Vec<Failure<E>> {
         let late = self.trying.iter();
-        let late = late.map(|(origin, address)| Failure::new(*origin, Wrong::Late(*address)));
+        let late = late.map(|place| Failure::new(place.origin, Wrong::Late(place.address)));
         self.failures.extend(late);
         self.failures
     }

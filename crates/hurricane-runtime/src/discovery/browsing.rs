@@ -1,13 +1,14 @@
 //! What listens for all browsers of a process: one thread, which ends with the last of them.
 
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use mdns_sd::{ResolvedService, ScopedIp, ServiceEvent};
 use tokio::sync::watch;
 
+use super::interfaces::Interfaces;
 use super::record::Record;
 use super::responder::{Responder, spawn};
 use super::sightings::Sightings;
@@ -23,6 +24,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long the network is left to who floods it.
 const PAUSE: Duration = Duration::from_secs(5);
+
+type Events = mdns_sd::Receiver<ServiceEvent>;
 
 /// The thread, as its browsers see it. Dropped, it ends.
 #[derive(Debug)]
@@ -40,10 +43,8 @@ impl Browsing {
         let browsing =
             Arc::new(Self { found: watch::Sender::default(), wanted: Mutex::default(), asking });
         let responder = Responder::start()?;
-        let weak = Arc::downgrade(&browsing);
-        spawn(move || {
-            Listener { browsing: weak, asked, sightings: Sightings::default() }.serve(responder)
-        })?;
+        let listener = Listener::new(Arc::downgrade(&browsing), asked);
+        spawn(move || listener.serve(responder))?;
         Ok(browsing)
     }
 
@@ -73,46 +74,72 @@ impl Browsing {
 struct Listener {
     browsing: Weak<Browsing>,
     asked: Receiver<()>,
+    interfaces: Interfaces,
     sightings: Sightings,
 }
 
+/// Why it listens no longer.
+enum Interrupted {
+    /// The networks are to be asked anew.
+    AskAgain,
+    /// Something is wrong with the responder.
+    Unwell,
+    /// Nobody is interested any more.
+    Over,
+}
+
 impl Listener {
+    fn new(browsing: Weak<Browsing>, asked: Receiver<()>) -> Self {
+        Self { browsing, asked, interfaces: Interfaces::known(), sightings: Sightings::default() }
+    }
+
     fn serve(mut self, mut responder: Responder) {
-        while self.listen(&mut responder) {
-            responder.stop(|| self.browsing.strong_count() == 0);
-            loop {
-                if self.is_over_after(PAUSE) {
-                    return;
-                }
-                if let Ok(started) = Responder::start() {
-                    responder = started;
-                    break;
+        loop {
+            let interrupted = match responder.daemon().browse(SERVICE) {
+                Ok(events) => self.listen(&mut responder, &events),
+                Err(_) => Interrupted::Unwell,
+            };
+            match interrupted {
+                Interrupted::AskAgain => {}
+                Interrupted::Over => return,
+                Interrupted::Unwell => {
+                    responder.stop(|| self.is_over());
+                    if self.is_over_after(PAUSE) {
+                        return;
+                    }
+                    // One that cannot be started is found not to be well.
+                    if let Ok(started) = Responder::start() {
+                        responder = started;
+                    }
                 }
             }
         }
     }
 
-    /// Listens for as long as all is well; false if nobody is interested any more.
-    fn listen(&mut self, responder: &mut Responder) -> bool {
-        while let Ok(events) = responder.daemon().browse(SERVICE) {
-            let asked = Instant::now();
-            // The channel of one that does not keep up is closed without a word.
-            while asked.elapsed() < ASK_EVERY && !events.is_disconnected() {
-                match events.recv_timeout(TICK) {
-                    Ok(ServiceEvent::ServiceResolved(service)) => self.hear(&service),
-                    Ok(_) | Err(_) => {}
-                }
-                match self.asked.try_recv() {
-                    Ok(()) => break,
-                    Err(std::sync::mpsc::TryRecvError::Empty) => {}
-                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
-                }
-                if !responder.is_well() {
-                    return true;
-                }
+    fn listen(&mut self, responder: &mut Responder, events: &Events) -> Interrupted {
+        let began = Instant::now();
+        // The channel of one that does not keep up is closed without a word.
+        while began.elapsed() < ASK_EVERY && !events.is_disconnected() {
+            if let Ok(ServiceEvent::ServiceResolved(service)) = events.recv_timeout(TICK) {
+                self.hear(&service);
+            }
+            match self.asked.try_recv() {
+                Ok(()) => return Interrupted::AskAgain,
+                Err(TryRecvError::Disconnected) => return Interrupted::Over,
+                Err(TryRecvError::Empty) => {}
+            }
+            if self.interfaces.have_changed(Instant::now()) {
+                return Interrupted::AskAgain;
+            }
+            if !responder.is_well() {
+                return Interrupted::Unwell;
             }
         }
-        true
+        Interrupted::AskAgain
+    }
+
+    fn is_over(&self) -> bool {
+        self.browsing.strong_count() == 0
     }
 
     fn hear(&mut self, service: &ResolvedService) {
