@@ -114,6 +114,10 @@ impl Remote {
         self.shared.check_process()?;
         let (tell, answer) = mpsc::sync_channel(1);
         self.shared.inbox.push(Input::Snapshot { tell });
+        // Asked too late, it would never be answered.
+        if self.shared.is_stopping.load(Ordering::Acquire) {
+            return Err(FindError::Stopped);
+        }
         Ok(Asked(answer))
     }
 
@@ -137,6 +141,8 @@ impl Remote {
         if let Some(thread) = thread.take() {
             // If it panicked, that was shown, and its connections are closed.
             let _ = thread.join();
+            // Who asked meanwhile learns that nobody is there any more.
+            self.shared.inbox.take(&mut Vec::new());
         }
     }
 }
