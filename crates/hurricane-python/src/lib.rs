@@ -9,6 +9,7 @@ mod remote;
 mod resources;
 mod sentence;
 mod server;
+mod slave;
 mod snapshot;
 mod waiting;
 mod worker_link;
@@ -29,6 +30,8 @@ mod _native {
     use crate::remote::{Remote, find_cluster};
     #[pymodule_export]
     use crate::server::Server;
+    #[pymodule_export]
+    use crate::slave::Slave;
     #[pymodule_export]
     use crate::worker_link::WorkerLink;
 
