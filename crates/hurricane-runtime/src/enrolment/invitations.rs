@@ -213,7 +213,8 @@ mod tests {
                 Judgement::Good(ticket) => {
                     self.enrolled += 1;
                     let name = Name::near(&format!("{}-{}", claim.wanted_name(), self.enrolled));
-                    let answer = Enrolled { name, roles: claim.roles() };
+                    let answer =
+                        Enrolled { name, roles: claim.roles(), cluster: Name::near("lab") };
                     self.invitations.spend(ticket, claim.key(), answer.clone());
                     Ok(answer)
                 }
