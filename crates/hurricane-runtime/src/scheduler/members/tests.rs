@@ -557,14 +557,16 @@ fn what_is_put_is_kept_until_it_is_released() {
 #[test]
 fn a_client_that_does_not_read_costs_little() {
     let mut world = World::new();
-    let (node, client) = (world.node(), world.client());
-    world.submit(client, 1);
-    let (task, attempt) = world.task(node);
+    // What a node may write at once is bounded as well.
+    let nodes = [world.node(), world.node(), world.node(), world.node()];
+    let client = world.client();
+    (1..=4).for_each(|number| world.submit(client, number));
+    let tasks = nodes.map(|node| (node, world.task(node)));
     let lose = |world: &mut World| world.far[client].unread.clear();
     world.far[client].is_reading = false;
     // Its session takes 64 MiB, and what waits beyond that is bounded.
     let text = Bytes::from(vec![b'\n'; 64 << 10]);
-    for _ in 0..2000 {
+    for (node, (task, attempt)) in tasks.into_iter().cycle().take(2000) {
         let output = Output { stream: Stream::Stdout, text: text.clone(), dropped_lines: 0 };
         let output = NodeToScheduler::Output { task, attempt, output };
         world.say(node, &FromNode::Scheduling(output));

@@ -23,7 +23,7 @@ use hurricane_core::resources::{Amount, Resources};
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
@@ -111,7 +111,10 @@ impl Site {
     /// A new machine with these roles.
     pub(super) async fn machine(&self, name: &str, roles: Roles) -> Machine {
         let machine = self.stranger();
-        machine.enrol(&self.invite(roles), name).await.expect("it is invited");
+        // From an address of its own: one source has few tries.
+        let source = Ipv4Addr::new(127, 1, 0, u8::try_from(new_id() >> 32).expect("they are few"));
+        let ticket = self.invite(roles);
+        machine.enrol_from(source, &ticket, name).await.expect("it is invited");
         machine
     }
 
@@ -183,6 +186,15 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) async fn enrol(&self, ticket: &Ticket, name: &str) -> Result<(), EnrolmentError> {
+        self.enrol_from(Ipv4Addr::LOCALHOST, ticket, name).await
+    }
+
+    async fn enrol_from(
+        &self,
+        source: Ipv4Addr,
+        ticket: &Ticket,
+        name: &str,
+    ) -> Result<(), EnrolmentError> {
         let application = Application {
             key: &self.key,
             ticket,
@@ -190,7 +202,9 @@ impl Machine {
             wanted_name: &Name::near(name),
             greeting: Greeting::own(Side::Node, Some(PYTHON)),
         };
-        let stream = TcpStream::connect(self.address).await.expect("it listens");
+        let socket = TcpSocket::new_v4().expect("there are descriptors");
+        socket.bind((source, 0).into()).expect("it is of this host");
+        let stream = socket.connect(self.address).await.expect("it listens");
         enrol(stream, &application).await.map(|_| ())
     }
 
@@ -393,6 +407,12 @@ impl Client {
             arguments: "arguments".into(),
             dependencies: Vec::new(),
         });
+    }
+
+    /// Hears that it is a client.
+    pub(super) async fn answer_to_nothing(&self) {
+        let message = self.message().await;
+        assert!(matches!(message, ToClient::Scheduling(SchedulerToClient::Allowance(_))));
     }
 
     /// What comes that is not about the allowance or what tasks wait for.
