@@ -1,8 +1,12 @@
 """What tests of the Python face share: a client on the real thing, and programs of their own."""
 
+import itertools
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,13 +16,30 @@ import hurricane
 from conditions import DEADLINE_SECONDS
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let programs that tests start hear Ctrl-C, also where this one was started without it.
 
     Shells start what goes to the background with the signal ignored, and that is inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(_OwnState())
+
+
+class _OwnState:
+    """Gives each test, and each example in the documentation, a user who holds no keys."""
+
+    def __init__(self) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="hurricane-state-"))
+        self._counter = itertools.count()
+
+    def pytest_runtest_setup(self) -> None:
+        for name in ("HURRICANE_ADDRESS", "HURRICANE_CLUSTER", "HURRICANE_PORT"):
+            os.environ.pop(name, None)
+        os.environ["HURRICANE_STATE_DIR"] = str(self._root / str(next(self._counter)))
+
+    def pytest_unconfigure(self) -> None:
+        shutil.rmtree(self._root, ignore_errors=True)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from conditions import DEADLINE_SECONDS, until
 
 
 def workers_of(client):
-    return client._handle.delivery.local.worker_pids()
+    return client._handle.delivery.cluster.worker_pids()
 
 
 def state_of(pid):
@@ -198,7 +198,7 @@ def wait():
     time.sleep(600)
 
 client = hurricane.Client(max_workers=2)
-pids = {{*client._handle.delivery.local.worker_pids(), client.submit(os.getpid).result()}}
+pids = {{*client._handle.delivery.cluster.worker_pids(), client.submit(os.getpid).result()}}
 futures = [client.submit(wait) for _ in range(5)]
 while not futures[0].running():
     pass

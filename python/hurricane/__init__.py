@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hurricane._broken import PoisonTask as PoisonTask
+    from hurricane._broken import SchedulerLost as SchedulerLost
     from hurricane._broken import SetupFailed as SetupFailed
     from hurricane._broken import WorkerLost as WorkerLost
     from hurricane._client import Client as Client
+    from hurricane._cluster import Cluster as Cluster
     from hurricane._default import map as map  # noqa: A004 - in place of the built-in one
     from hurricane._default import submit as submit
     from hurricane._exceptions import HurricaneError as HurricaneError
@@ -34,12 +36,16 @@ if TYPE_CHECKING:
     from hurricane._native import __version__ as __version__
     from hurricane._object import Object as Object
     from hurricane._status import Status as Status
+    from hurricane.classic import MasterNode as MasterNode
+    from hurricane.classic import SlaveNode as SlaveNode
 
 _HOMES = {
     "Client": "hurricane._client",
+    "Cluster": "hurricane._cluster",
     "Future": "hurricane._future",
     "HurricaneError": "hurricane._exceptions",
     "Infeasible": "hurricane._exceptions",
+    "MasterNode": "hurricane.classic",
     "NestedTooDeep": "hurricane._exceptions",
     "NotSerializable": "hurricane._exceptions",
     "Object": "hurricane._object",
@@ -47,7 +53,9 @@ _HOMES = {
     "PoisonTask": "hurricane._broken",
     "Refused": "hurricane._exceptions",
     "RemoteTraceback": "hurricane._exceptions",
+    "SchedulerLost": "hurricane._broken",
     "SetupFailed": "hurricane._broken",
+    "SlaveNode": "hurricane.classic",
     "Status": "hurricane._status",
     "TaskFailed": "hurricane._exceptions",
     "TaskTimeout": "hurricane._exceptions",
@@ -61,9 +69,11 @@ _HOMES = {
 
 __all__ = [
     "Client",
+    "Cluster",
     "Future",
     "HurricaneError",
     "Infeasible",
+    "MasterNode",
     "NestedTooDeep",
     "NotSerializable",
     "Object",
@@ -71,7 +81,9 @@ __all__ = [
     "PoisonTask",
     "Refused",
     "RemoteTraceback",
+    "SchedulerLost",
     "SetupFailed",
+    "SlaveNode",
     "Status",
     "TaskFailed",
     "TaskTimeout",

@@ -1,13 +1,14 @@
-"""The errors that the standard library knows as `BrokenProcessPool`.
+"""The errors that the standard library knows as broken executors.
 
-Apart from `hurricane._exceptions`, where the tree is drawn: their base class brings all of
-multiprocessing with it, which only a program whose workers die has to pay for.
+Apart from `hurricane._exceptions`, where the tree is drawn: their base classes bring all of
+multiprocessing with them, which only a program whose workers die has to pay for.
 """
 
 # ruff: noqa: N818 - names say what has happened, as the standard library's `BrokenExecutor` does.
 
 import signal as signals
 from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -82,6 +83,24 @@ class SetupFailed(HurricaneError, BrokenProcessPool):
     """Workers cannot be set up: the initializer raised, or they die before they are ready."""
 
     __module__ = "hurricane"
+
+
+class SchedulerLost(HurricaneError, BrokenExecutor):
+    """The scheduler is gone, or was started anew, and knows nothing of this client's tasks.
+
+    A connection that is cut for some seconds costs nothing. Make a new client to go on.
+
+    Attributes
+    ----------
+    reason : str
+        What has happened.
+    """
+
+    __module__ = "hurricane"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the connection to the scheduler is over: {reason}")
+        self.reason = reason
 
 
 def how_it_ended(exit_code: int | None, signal: int | None) -> str:

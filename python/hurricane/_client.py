@@ -13,44 +13,62 @@ from typing import Any, Self, TypeVar, Unpack
 
 from hurricane import _exit, _native
 from hurricane._columns import Input
-from hurricane._delivery import Delivery, encode_function, name_of
+from hurricane._delivery import Delivery, name_of
 from hurricane._future import Future
 from hurricane._map import Mapping, Results
 from hurricane._object import Object
 from hurricane._options import Changes, Options
+from hurricane._output import write_notice
+from hurricane._place import beside, far_away, here
 from hurricane._progress import Progress
+from hurricane._serialize import dumps_function
 from hurricane._status import Status
 from hurricane._waiting import Waiting
 
 T = TypeVar("T")
 
+_MAX_PORT = 65535
+
 
 class Client(Executor):
     """A program's connection to hurricane: an `Executor` as in `concurrent.futures`.
 
-    Without a cluster it starts scheduler, node and worker processes on this machine. Leaving the
-    `with` block waits for what was submitted and ends them; `KeyboardInterrupt` and `SystemExit`
-    end everything at once. In a running task it is that task's own connection: what is submitted
-    through it ends with the task, and while the task waits for it, its resources are free.
+    It goes to the cluster that this machine may submit to, which is looked for on the usual port
+    for one second at most; there is none on a machine that never joined one. Without a cluster it
+    starts scheduler, node and worker processes on this machine. Leaving the `with` block waits for
+    what was submitted and ends what it started; `KeyboardInterrupt` and `SystemExit` end everything
+    at once. In a running task it is that task's own connection: what is submitted through it ends
+    with the task, and while the task waits for it, its resources are free.
 
     Parameters
     ----------
     max_workers
-        Exactly so many tasks of one cpu run at a time, be it more than the machine has cores.
-        None: as many as this process may use.
+        Without a cluster: exactly so many tasks of one cpu run at a time, be it more than the
+        machine has cores. None: as many as this process may use. In a cluster the nodes decide.
     initializer
-        Every worker calls it first.
+        Every worker calls it before anything of this client.
     initargs
         With these arguments.
+    cluster
+        The name of a cluster; `HURRICANE_CLUSTER`, if not given. What is chosen by this or one of
+        the next two is found within ten seconds, or is an error.
+    address
+        Where its scheduler is, as `host` or `host:port`; `HURRICANE_ADDRESS`, if not given.
+    port
+        Its initialization port; `HURRICANE_PORT`, if not given, which is no choice but says where
+        to look, or 12222.
 
     Raises
     ------
     ValueError
-        If `max_workers` is not positive.
+        If `max_workers` is not positive, or a name, address or port is none.
     TypeError
         If `initializer` cannot be called.
     NotSerializable
         If `initializer` or `initargs` cannot be pickled.
+    ConnectionError
+        If the cluster that was chosen is not found, or there are several, or this machine may not
+        submit to it; says what to do.
     OSError
         If the machine does not let it start; says why.
 
@@ -70,13 +88,19 @@ class Client(Executor):
         *,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        cluster: str | None = None,
+        address: str | None = None,
+        port: int | None = None,
     ) -> None:
         if max_workers is not None and max_workers <= 0:
             msg = "max_workers must be greater than 0"
             raise ValueError(msg)
         _check_callable(initializer)
+        check_port(port)
         slots = None if max_workers is None else index(max_workers)
-        self._handle = _nested_handle() or _start_here(slots, initializer, initargs)
+        self._handle = _nested_handle() or _new_handle(
+            slots, _bound(initializer, initargs), cluster, address, port
+        )
         self._options = Options()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -111,7 +135,7 @@ class Client(Executor):
         7
         """
         delivery = self._handle.open()
-        return delivery.submit(encode_function(fn), self._options, args, kwargs)
+        return delivery.submit(delivery.encode(fn), self._options, args, kwargs)
 
     def map(
         self,
@@ -259,6 +283,8 @@ class Client(Executor):
         ------
         RuntimeError
             After `shutdown`, and in a running task.
+        ConnectionError
+            If the scheduler does not answer.
 
         Examples
         --------
@@ -269,11 +295,11 @@ class Client(Executor):
         1
         1
         """
-        local = self._handle.open().local
-        if local is None:
+        cluster = self._handle.open().cluster
+        if cluster is None:
             msg = "a running task cannot see the cluster's status"
             raise RuntimeError(msg)
-        return Status(local.snapshot())
+        return Status(cluster.snapshot())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and end the workers when those that were submitted have ended.
@@ -316,6 +342,8 @@ class Handle:
 
     def __init__(self, delivery: Delivery, *, is_nested: bool) -> None:
         self.delivery = delivery
+        # What must not end before the last client is dropped.
+        self.owner: object = None
         self._is_nested = is_nested
         self._is_shut_down = False
 
@@ -375,23 +403,72 @@ def _check_callable(initializer: object) -> None:
         raise TypeError(msg)
 
 
-def _start_here(
-    slots: int | None, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-) -> Handle:
-    """Start scheduler, node and workers on this machine."""
-    from hurricane import _launch
-    from hurricane._serialize import dumps_function
+def _bound(
+    initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> Callable[[], object] | None:
+    return None if initializer is None else partial(initializer, *initargs)
 
+
+def check_port(port: int | None) -> None:
+    """Raise ValueError if it is none."""
+    if port is not None and not 1 <= port <= _MAX_PORT:
+        msg = f"a port is a number from 1 to {_MAX_PORT}"
+        raise ValueError(msg)
+
+
+def _new_handle(
+    slots: int | None,
+    initializer: Callable[[], object] | None,
+    cluster: str | None,
+    address: str | None,
+    port: int | None,
+) -> Handle:
+    """Go to the cluster that is there or was chosen, or start one on this machine."""
     if _exit.is_exiting():
         msg = "cannot schedule new futures after interpreter shutdown"
         raise RuntimeError(msg)
-    pickled = None if initializer is None else dumps_function(partial(initializer, *initargs))
+    remote, holds_key = _native.find_cluster(cluster=cluster, address=address, port=port)
+    if remote is not None:
+        return connect(remote, initializer)
+    if holds_key:
+        _say_that_it_runs_here()
+    return _start_here(slots, initializer)
+
+
+def connect(remote: _native.Remote, initializer: Callable[[], object] | None = None) -> Handle:
+    """Become a client of a cluster."""
+    from hurricane._initializer import Initializer
+    from hurricane._project import own_modules
+
+    first = None
+    if initializer is not None:
+        first = Initializer(dumps_function(initializer, own_modules()))
+    return Handle(Delivery(remote.connect(), remote, far_away(remote, first)), is_nested=False)
+
+
+def _start_here(slots: int | None, initializer: Callable[[], object] | None) -> Handle:
+    """Start scheduler, node and workers on this machine."""
+    from hurricane import _launch
+
+    pickled = None if initializer is None else dumps_function(initializer)
     local = _native.Local(
         slots=slots,
         worker_command=_launch.worker_command(),
         setup=_launch.worker_setup(pickled),
     )
-    return Handle(Delivery(local.connect(), local, slots or _usable_cpus()), is_nested=False)
+    place = here(slots or _usable_cpus())
+    return Handle(Delivery(local.connect(), local, place), is_nested=False)
+
+
+_has_said_that_it_runs_here = False
+
+
+def _say_that_it_runs_here() -> None:
+    """Say it once: whoever has joined a cluster may expect that it is used."""
+    global _has_said_that_it_runs_here
+    if not _has_said_that_it_runs_here:
+        _has_said_that_it_runs_here = True
+        write_notice("no cluster was found; running on this machine")
 
 
 def _usable_cpus() -> int:
@@ -416,11 +493,11 @@ def _nested_handle() -> Handle | None:
     """Connect to the running task's own connection, if a task runs here."""
     global _nested
     worker = sys.modules.get("hurricane._worker")
-    link = worker.current() if worker is not None else None
-    if link is None:
+    if worker is None or (link := worker.current()) is None:
         return None
     connection = link.connect()
     with _nested_lock:
         if _nested is None or not _nested.is_of(connection):
-            _nested = Delivery(connection, None, _usable_cpus(), Waiting(link))
+            place = beside(_usable_cpus(), is_in_cluster=worker.is_in_cluster())
+            _nested = Delivery(connection, None, place, Waiting(link))
         return Handle(_nested, is_nested=True)

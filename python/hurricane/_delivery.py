@@ -22,16 +22,19 @@ from hurricane._ending import (
     Cancelled,
     Ending,
     Failed,
+    Location,
     Raised,
     Stored,
+    scheduler_lost,
     setup_failure,
 )
 from hurricane._exceptions import NotSerializable
 from hurricane._future import Future, end_all
-from hurricane._native import Connection, Local
+from hurricane._native import Connection, Local, Remote
 from hurricane._object import Object
 from hurricane._options import Options
 from hurricane._output import write_notice, write_output
+from hurricane._place import Place
 from hurricane._serialize import (
     OWN_MODULES,
     EndedBefore,
@@ -44,6 +47,9 @@ from hurricane._waiting import NOTHING_TO_GIVE_BACK, Waiters, Waiting
 # How long a handle that was dropped may keep its value, and a program its workers after the last
 # client was dropped: finalizers may run anywhere, so they cannot wake this thread.
 _ATTENTION_SECONDS = 0.1
+
+# How long somebody who waits for a stored value does not look whether it lies elsewhere by now.
+_FETCH_SECONDS = 0.1
 
 # How long a wait may be silent.
 _SILENCE_SECONDS = 5.0
@@ -69,29 +75,32 @@ class Function(NamedTuple):
     error: NotSerializable | None = None
 
 
-def encode_function(function: Callable[..., Any], name: str | None = None) -> Function:
+def encode_function(
+    function: Callable[..., Any],
+    name: str | None = None,
+    own_modules: Sequence[str] = OWN_MODULES,
+) -> Function:
     """Pickle a function; that it cannot be is found out by whoever waits for its results."""
     known = _by_name.get(function) if type(function) in _PLAIN_FUNCTIONS else None
-    if known is not None and _is_importable(function):
+    if known is not None and _is_importable(function, own_modules):
         return known if name is None else known._replace(name=name)
     try:
-        encoded = Function(name_of(function), dumps_function(function))
+        encoded = Function(name_of(function), dumps_function(function, own_modules))
     except NotSerializable as error:
         encoded = Function(name_of(function), b"", error)
-    if type(function) in _PLAIN_FUNCTIONS and _is_importable(function):
+    if type(function) in _PLAIN_FUNCTIONS and _is_importable(function, own_modules):
         if len(_by_name) >= _MAX_DEFINITIONS:
             _by_name.clear()
         _by_name[function] = encoded
     return encoded if name is None else encoded._replace(name=name)
 
 
-def _is_importable(function: Callable[..., Any]) -> bool:
-    """Whether a function's name in its module, at this moment, means this function."""
+def _is_importable(function: Callable[..., Any], own_modules: Sequence[str]) -> bool:
+    """Whether a function's name in its module, at this moment, means this function everywhere."""
     module = function.__module__
-    return (
-        module not in OWN_MODULES
-        and getattr(sys.modules.get(module), function.__name__, None) is function
-    )
+    return (module or "").partition(".")[0] not in own_modules and getattr(
+        sys.modules.get(module), function.__name__, None
+    ) is function
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -115,10 +124,10 @@ class Delivery:
     ----------
     connection
         The connection. It is closed at the end, unless it is a running task's.
-    local
-        The cluster inside of this process that ends with it.
-    slots
-        How many default tasks may run at a time, as far as one can know.
+    cluster
+        The cluster inside of this process, or the way to one, that ends with it.
+    place
+        Where the tasks run.
     waiting
         What gives the resources of the running task back while it waits for others.
     """
@@ -126,22 +135,22 @@ class Delivery:
     def __init__(
         self,
         connection: Connection,
-        local: Local | None,
-        slots: int,
+        cluster: Local | Remote | None,
+        place: Place,
         waiting: Waiting | None = None,
     ) -> None:
-        self.local = local
-        self.slots = slots
+        self.cluster = cluster
         self.seconds_per_call = _Durations()
         self.broken: BaseException | None = None
         self.is_forked = False
         self._connection = connection
         self._waiting = waiting
-        self._definitions = _Definitions(connection)
+        self._place = place
+        self._definitions = _Definitions(connection, place)
         self._pending: dict[int, Future[Any]] = {}
         self._released: deque[int] = deque()
         self._unwanted: deque[Future[Any]] = deque()
-        self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
+        self._stored: weakref.WeakValueDictionary[int, Stored] = weakref.WeakValueDictionary()
         self._is_ending = False
         # A definition must not be forgotten between its making and its use.
         self._submitting = threading.RLock()
@@ -157,7 +166,16 @@ class Delivery:
             self.kill()
             raise
 
+    @property
+    def slots(self) -> int:
+        """How many default tasks may run at a time, as far as one can know."""
+        return self._place.slots()
+
     # Submitting.
+
+    def encode(self, function: Callable[..., Any], name: str | None = None) -> Function:
+        """Pickle a function so that workers can make it of that."""
+        return encode_function(function, name, self._place.own_modules())
 
     def submit(
         self,
@@ -180,7 +198,7 @@ class Delivery:
 
     def put(self, value: Any) -> Object:
         """Make an object."""
-        pickled = dumps_result(value)
+        pickled = dumps_result(value, self._place.own_modules())
         self._release()
         while (number := self._connection.put(pickled)) < 0:
             self._wait_for_allowance()
@@ -194,7 +212,8 @@ class Delivery:
         positional: tuple[Any, ...],
         named: dict[str, Any],
     ) -> None:
-        arguments, dependencies = dumps_arguments(positional, named, self)
+        own_modules = self._place.own_modules()
+        arguments, dependencies = dumps_arguments(positional, named, self, own_modules)
         while True:
             numbers = [found.number for found in dependencies]
             with self._submitting:
@@ -208,7 +227,7 @@ class Delivery:
             # One of the futures has ended meanwhile: its value is here, or will be in a moment.
             ended = [found for found in dependencies if isinstance(found, Future)]
             wait_for_futures(ended, return_when=FIRST_COMPLETED)
-            arguments, dependencies = dumps_arguments(positional, named, self)
+            arguments, dependencies = dumps_arguments(positional, named, self, own_modules)
         future.number = number
         self._pending[number] = future
         if future.done():
@@ -346,8 +365,8 @@ class Delivery:
         self._is_ending = True
         self._connection.close()
         self._cancel_pending()
-        if self.local is not None:
-            self.local.stop()
+        if self.cluster is not None:
+            self.cluster.stop()
         self._join(None)
 
     def _join(self, timeout: float | None) -> bool:
@@ -428,19 +447,29 @@ class Delivery:
             match event:
                 case ("done", future, result):
                     endings.append((future, result))
-                case ("stored", future, node, number, size):
-                    endings.append((future, self._make_stored(future, node, number, size)))
+                case ("stored", future, node, number, _size):
+                    endings.append((future, self._make_stored(future, (node, number))))
                 case ("failed", future, failure, cause):
                     endings.append((future, Failed(failure, cause)))
                 case ("cancelled", future, cause):
                     endings.append((future, Cancelled(cause)))
-                case ("output", name, number, node, is_stderr, text, dropped):
-                    write_output(f"{name}-{number}", node, text, dropped, is_stderr=is_stderr)
-                case ("setup_failed", description):
-                    self._break(description)
-                case ("stalled", what):
-                    write_notice(what)
+                case _:
+                    self._take_in(event)
         self._end_tasks(endings)
+
+    def _take_in(self, event: tuple[Any, ...]) -> None:
+        """Deal with what ends no task."""
+        match event:
+            case ("restored", number, ended):
+                self._restore(number, ended)
+            case ("output", name, number, node, is_stderr, text, dropped):
+                write_output(f"{name}-{number}", node, text, dropped, is_stderr=is_stderr)
+            case ("setup_failed", description):
+                self._break(description)
+            case ("stalled", what):
+                write_notice(what)
+            case ("scheduler_lost", reason):
+                self.broken = scheduler_lost(reason)
 
     def _end_tasks(self, endings: Sequence[tuple[Future[Any], Ending]]) -> None:
         self._ended.extend(end_all(endings))
@@ -448,13 +477,41 @@ class Delivery:
             if not future._made_callbacks:
                 self._pending.pop(future.number, None)
 
-    def _make_stored(self, future: Future[Any], node: int, number: int, _size: int) -> Stored:
-        connection = self._connection
-        stored = Stored(
-            future.number, self._released, lambda: connection.fetch(node, number), future._name
-        )
-        self._stored.add(stored)
+    def _make_stored(self, future: Future[Any], location: Location) -> Stored:
+        stored = Stored(future.number, self._released, self._fetch, location)
+        self._stored[future.number] = stored
         return stored
+
+    def _fetch(self, location: Location) -> bytes | None:
+        """Wait a while for a stored value."""
+        is_delivering = get_ident() == self._thread.ident
+        try:
+            value = self._connection.fetch(*location, 0 if is_delivering else _FETCH_SECONDS)
+        except KeyError:
+            if not self._place.is_far:
+                raise
+            # Its node is lost, and the scheduler will say what becomes of the value.
+            value = None
+            threading.Event().wait(_FETCH_SECONDS)
+        if value is None and is_delivering:
+            # A callback asks for it: what happens to it meanwhile comes through this thread.
+            self._deliver_next(_FETCH_SECONDS)
+        return value
+
+    def _restore(self, number: int, ended: tuple[Any, ...]) -> None:
+        """Take in how a task ended that ran again, because its value was lost with its node."""
+        stored = self._stored.get(number)
+        if stored is None:
+            return
+        match ended:
+            case ("done", _, result):
+                stored.restored = result
+            case ("stored", _, node, place, _size):
+                stored.move((node, place))
+            case ("failed", _, failure, cause):
+                stored.restored = Failed(failure, cause)
+            case ("cancelled", _, cause):
+                stored.restored = Cancelled(cause)
 
     def _break(self, description: bytes) -> None:
         if self.broken is None:
@@ -479,13 +536,15 @@ class Delivery:
             while self._deliver_next(0):
                 pass
         self._cancel_pending()
-        if self.local is not None:
-            self.local.stop()
+        if self.cluster is not None:
+            self.cluster.stop()
 
     def _bring_stored(self) -> None:
         """Take over the results that lie in stores: they can be asked for after the end, too."""
-        for stored in list(self._stored):
-            stored.bring()
+        for stored in list(self._stored.values()):
+            # Whoever asks for it is told that it is lost, if it is.
+            with suppress(KeyError, RuntimeError):
+                stored.bring()
 
     def _cancel_pending(self) -> None:
         futures = list(self._pending.values())
@@ -506,8 +565,9 @@ class _Durations(OrderedDict[bytes, float]):
 class _Definitions:
     """What functions are called on the connection; the least recently used are forgotten."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, place: Place) -> None:
         self._connection = connection
+        self._place = place
         self._numbers: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         self._bytes = 0
 
@@ -525,6 +585,8 @@ class _Definitions:
         return number
 
     def _define(self, pickled: bytes, name: str, options: Options) -> int:
+        if self._place.initializer is not None:
+            pickled = self._place.initializer.before(pickled)
         return self._connection.define(
             pickled,
             name,

@@ -7,7 +7,6 @@ task, all others the classes here. Opening gives a value or an exception.
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 from hurricane._exceptions import (
@@ -23,6 +22,9 @@ from hurricane._serialize import loads_result, restore_exception
 
 Opened: TypeAlias = tuple[Any, BaseException | None]
 Cause: TypeAlias = tuple[int, str] | None
+
+# A node, and the number of a value in its store.
+Location: TypeAlias = tuple[int, int]
 
 
 class Held:
@@ -40,34 +42,70 @@ class Held:
 
 
 class Stored(Held):
-    """A result that lies in the store of a node."""
+    """A result that lies in the store of a node.
 
-    __slots__ = ("_fetch", "_lost", "_value")
+    Parameters
+    ----------
+    number
+        What the connection calls the task.
+    released
+        Takes the number when nobody needs the value any more.
+    fetch
+        Waits a while for the value there and gives it, or None.
+    location
+        Where the value is.
+    """
+
+    __slots__ = ("_fetch", "_location", "_value", "restored")
 
     def __init__(
-        self, number: int, released: deque[int], fetch: Callable[[], bytes], name: str
+        self,
+        number: int,
+        released: deque[int],
+        fetch: Callable[[Location], bytes | None],
+        location: Location,
     ) -> None:
         super().__init__(number, released)
         self._fetch = fetch
+        self._location = location
         self._value: bytes | None = None
-        self._lost = f"the result of task `{name}` is gone from the node that held it"
+        # How the task ended that ran again, because the value was lost with its node; None if it
+        # has not, or if the value is stored again.
+        self.restored: bytes | Failed | Cancelled | None = None
 
     def open(self, name: str) -> Opened:
         """Fetch the value and unpickle it."""
-        value = self._value
-        if value is None:
-            try:
-                value = self._fetch()
-            except (KeyError, RuntimeError):
-                return None, ObjectLost(self._lost)
-        return open_result(value, name)
+        try:
+            ending = self.bring()
+        except (KeyError, RuntimeError):
+            lost = f"the result of task `{name}` is gone from the node that held it"
+            return None, ObjectLost(lost)
+        return open_ending(ending, name)
 
-    def bring(self) -> None:
-        """Take the value over into this process, before the store goes."""
-        if self._value is None:
-            # Whoever asks for it is told that it is lost, if it is.
-            with suppress(KeyError, RuntimeError):
-                self._value = self._fetch()
+    def bring(self) -> "bytes | Failed | Cancelled":
+        """Take the value over into this process.
+
+        Returns
+        -------
+        bytes or an ending
+            The value, or how the task ended when it ran again.
+
+        Raises
+        ------
+        KeyError
+            If it is gone.
+        RuntimeError
+            If the connection is.
+        """
+        while True:
+            ending = self.restored if self._value is None else self._value
+            if ending is not None:
+                return ending
+            self._value = self._fetch(self._location)
+
+    def move(self, location: Location) -> None:
+        """Look for the value there: the task ran again, because it was lost with its node."""
+        self._location = location
 
 
 class Raised:
@@ -141,11 +179,15 @@ def open_ending(ending: Ending, name: str) -> Opened:
     return ending.open(name)
 
 
+# The failures that have nothing to do with what is called.
+_NOT_OF_A_CALL = frozenset(("infeasible", "refused", "scheduler_lost", "setup_failed"))
+
+
 def concerns_all_calls(ending: Ending | None) -> bool:
     """Whether several calls in one task would have ended so one by one, too."""
     match ending:
         case Failed():
-            return ending.kind in {"infeasible", "setup_failed", "refused"}
+            return ending.kind in _NOT_OF_A_CALL
         case Cancelled():
             return ending.cause is None
         case Raised():
@@ -187,6 +229,8 @@ def _error_of(failure: tuple[Any, ...], name: str) -> BaseException:  # noqa: PL
             return setup_failure(description)
         case ("refused", reason):
             return Refused(f"task `{name}` was refused: {reason}")
+        case ("scheduler_lost", reason):
+            return scheduler_lost(reason)
         case _:
             return HurricaneError(f"task `{name}` failed: {failure!r}")
 
@@ -195,6 +239,13 @@ def _lost(name: str, is_poison: bool, deaths: Sequence[dict[str, Any]]) -> BaseE
     from hurricane._broken import PoisonTask, WorkerLost
 
     return (PoisonTask if is_poison else WorkerLost)(name, deaths)
+
+
+def scheduler_lost(reason: str) -> BaseException:
+    """Make the exception that says that the scheduler is gone."""
+    from hurricane._broken import SchedulerLost
+
+    return SchedulerLost(reason)
 
 
 def setup_failure(description: bytes) -> BaseException:

@@ -12,10 +12,11 @@
     ├── Refused              the scheduler did not accept it
     ├── WorkerLost           also concurrent.futures.process.BrokenProcessPool
     │   └── PoisonTask       it killed its workers while other tasks lived on
-    └── SetupFailed          also concurrent.futures.process.BrokenProcessPool
+    ├── SetupFailed          also concurrent.futures.process.BrokenProcessPool
+    └── SchedulerLost        also concurrent.futures.BrokenExecutor
 
-A task's own exception is none of these: it arrives as itself. The last three stand in
-`hurricane._broken`, because their base class costs more to import than all of hurricane.
+A task's own exception is none of these: it arrives as itself. The last four stand in
+`hurricane._broken`, because their base classes cost more to import than all of hurricane.
 """
 
 # ruff: noqa: N818 - names say what has happened, as the standard library's `BrokenExecutor` does.
@@ -31,6 +32,7 @@ __all__ = [
     "PoisonTask",
     "Refused",
     "RemoteTraceback",
+    "SchedulerLost",
     "SetupFailed",
     "TaskFailed",
     "TaskTimeout",
@@ -41,7 +43,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hurricane._broken import PoisonTask, SetupFailed, WorkerLost
+    from hurricane._broken import PoisonTask, SchedulerLost, SetupFailed, WorkerLost
 
 
 class HurricaneError(Exception):
@@ -180,7 +182,7 @@ def _remake(
 
 
 def __getattr__(name: str) -> "Any":
-    if name in {"PoisonTask", "SetupFailed", "WorkerLost"}:
+    if name in {"PoisonTask", "SchedulerLost", "SetupFailed", "WorkerLost"}:
         from hurricane import _broken
 
         return getattr(_broken, name)

@@ -191,7 +191,9 @@ class Future(StandardFuture[T], Generic[T]):
             msg = f"{self!r} is a future of another client: wait for it, and pass its result"
             raise EndedBefore(Raised(ValueError(msg)))
         ending = self._ending
-        if ending is None or isinstance(ending, Stored):
+        if isinstance(ending, Stored):
+            ending = ending.restored
+        if ending is None:
             return dependency(self)
         if isinstance(ending, bytes):
             return inline(ending)

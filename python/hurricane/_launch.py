@@ -51,12 +51,12 @@ def worker_setup(initializer: bytes | None) -> bytes:
         A pickled function that every worker calls first, without arguments, or None.
     """
     # Plain values between two processes of one interpreter: `marshal` needs no import there.
-    return marshal.dumps((_working_directory(), [*map(str, sys.argv)], initializer))
+    return marshal.dumps((_working_directory(), [*map(str, sys.argv)], initializer, False))
 
 
 def node_setup() -> bytes:
     """The same for the workers of a node that serves programs on other machines."""
-    return marshal.dumps((_working_directory(), [""], None))
+    return marshal.dumps((_working_directory(), [""], None, True))
 
 
 def _command(start: str) -> list[str]:

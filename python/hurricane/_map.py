@@ -22,7 +22,7 @@ from itertools import chain, repeat
 from typing import Any, Self, TypeVar
 
 from hurricane._columns import Columns, Input
-from hurricane._delivery import Delivery, encode_function, name_of
+from hurricane._delivery import Delivery, name_of
 from hurricane._ending import concerns_all_calls
 from hurricane._future import Future
 from hurricane._group import Group
@@ -70,14 +70,14 @@ class Mapping:
     ) -> None:
         self._delivery = delivery
         self._options = options
-        self._single = encode_function(function, options.name)
-        self._group = encode_function(Group(function), options.name or name_of(function))
+        self._single = delivery.encode(function, options.name)
+        self._group = delivery.encode(Group(function), options.name or name_of(function))
         self._input = source
         self._progress = progress
         self._chunks: deque[_Chunk] = deque()
         self._ahead = 0
         self._sizes = _Sizes(
-            delivery.slots,
+            delivery,
             source.length,
             1 if options.count_each_call else chunksize,
             delivery.seconds_per_call.get(self._group.pickled),
@@ -335,14 +335,18 @@ class _Sizes:
     """How many items the next task gets; the rule stands at the top of this file."""
 
     def __init__(
-        self, slots: int, length: int | None, fixed: int | None, seconds_per_call: float | None
+        self,
+        delivery: Delivery,
+        length: int | None,
+        fixed: int | None,
+        seconds_per_call: float | None,
     ) -> None:
-        self._slots = slots
+        self._delivery = delivery
         self._length = length
         self._fixed = fixed
         self._seconds_per_call = seconds_per_call
         self._given = 0
-        if fixed is None and length is not None and length <= slots * _SINGLES_PER_SLOT:
+        if fixed is None and length is not None and length <= delivery.slots * _SINGLES_PER_SLOT:
             self._fixed = 1
 
     def next(self) -> int:
@@ -361,7 +365,7 @@ class _Sizes:
 
     def _wished(self) -> int:
         if self._seconds_per_call is None:
-            return self._given // (self._slots * _PARTS_OF_GIVEN)
+            return self._given // (self._delivery.slots * _PARTS_OF_GIVEN)
         return int(_TARGET_SECONDS / max(self._seconds_per_call, 1e-9))
 
     def _share_of_rest(self) -> int:
@@ -369,7 +373,7 @@ class _Sizes:
         most = _MAX_ITEMS_AHEAD_PER_SLOT // (_CHUNKS_AHEAD_PER_SLOT + 1)
         if self._length is None:
             return most
-        share = (self._length - self._given) // (self._slots * _PARTS_OF_REST)
+        share = (self._length - self._given) // (self._delivery.slots * _PARTS_OF_REST)
         return share if self._length <= _MAX_EAGER_ITEMS else min(share, most)
 
 

@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-__all__ = ["Connection", "Local", "WorkerLink", "__version__", "command_line"]
+__all__ = [
+    "Connection",
+    "Local",
+    "Nodes",
+    "Remote",
+    "Server",
+    "Slave",
+    "WorkerLink",
+    "__version__",
+    "command_line",
+    "find_cluster",
+]
 
 __version__: str
 
@@ -30,9 +41,13 @@ class Local:
     def snapshot(self) -> dict[str, Any]:
         """The state at this moment, plain values all the way down.
 
-        {"nodes": [node, ...], "clients": [client, ...], "tasks": counts}, where
-        node is {"id": int, "name": str, "resources": amounts, "used": amounts, "running": int,
-            "backlog": int, "finished": int}
+        {"cluster": None or cluster, "nodes": [node, ...], "clients": [client, ...],
+            "tasks": counts}, where
+        cluster is {"name": str, "id": str, "port": int, "addresses": [str, ...], "uptime": float,
+            "rate": float, "members": [member, ...]}     seconds; tasks ended a second
+        member is {"name": str, "id": str, "roles": str, "since": str, "connections": int}
+        node is {"id": int, "name": str, "address": str, "leaving": bool, "resources": amounts,
+            "used": amounts, "running": int, "backlog": int, "finished": int}
         client is {"id": int, "tasks": counts, "held": int}
         amounts is {"cpus": float, "gpus": float, "memory": int, "resources": {name: float}}
         counts is {"waiting": int, "ready": int, "assigned": int, "running": int, "done": int,
@@ -45,11 +60,99 @@ class Local:
         no process is left. Connections are closed: their `receive` returns None."""
 
 @final
+class Remote:
+    """The way to a cluster, and the thread that carries connections to it."""
+
+    def connect(self) -> Connection: ...
+    def snapshot(self) -> dict[str, Any]:
+        """As `Local.snapshot`; asks the scheduler. Raises ConnectionError if it does not answer."""
+
+    def slots(self) -> int:
+        """How many default tasks the nodes have room for, as was heard lately; at least 1."""
+
+    def worker_pids(self) -> list[int]:
+        """None: they are on the nodes."""
+
+    def stop(self) -> None:
+        """End the connections: their `receive` returns None. Idempotent."""
+
+def find_cluster(
+    *, cluster: str | None, address: str | None, port: int | None
+) -> tuple[Remote | None, bool]:
+    """Find the cluster that is there or was chosen, if any; and whether this user holds a key.
+
+    What is not given is taken from the environment. Without a key nothing is asked on any network.
+    Raises ConnectionError with a sentence for people: there are several, or what was chosen is not
+    found, or this machine may not submit to it; ValueError if what was chosen cannot be read.
+    """
+
+@final
+class Server:
+    """A cluster's scheduler, in a thread of this process."""
+
+    def __new__(cls, *, port: int | None, name: str | None, bind: Sequence[str]) -> Server:
+        """Start it; it listens and is announced when this returns.
+
+        `port`: the initialization port, or None for that of the environment or the usual one.
+        `name`: what people call the cluster, or None for one after the port.
+        `bind`: addresses of this machine, or none for all.
+        Raises OSError with a sentence for people: the port is in use, the keys cannot be used.
+        """
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def addresses(self) -> list[str]: ...
+    def invite(self, uses: int, ttl_seconds: float, roles: str) -> str:
+        """Make a ticket for the roles `node`, `submit` or `node,submit`."""
+
+    def remote(self) -> Remote:
+        """The way to it for clients of this process."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """As `Local.snapshot`; empty when it is over."""
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until it is over; False after `timeout` seconds."""
+
+    def stop(self) -> None:
+        """End it: members are told. Idempotent; returns when it is over."""
+
+@final
+class Nodes:
+    """A node that has this machine's resources, in a thread of this process."""
+
+    def __new__(
+        cls,
+        *,
+        port: int,
+        cpus: int | None,
+        worker_command: Sequence[str],
+        setup: bytes,
+    ) -> Nodes:
+        """Start it; does not wait for the scheduler, which is this user's on this machine.
+
+        `cpus`: exactly so many, or None for as many as this process may use. The others are as
+        for `Local`. Raises OSError with a sentence for people.
+        """
+
+    def worker_pids(self) -> list[int]: ...
+    def drain(self) -> None:
+        """Take no more tasks, and end when those that run have ended."""
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until it is over; False after `timeout` seconds."""
+
+    def stop(self) -> None:
+        """End it with its workers. Idempotent; returns when no process is left."""
+
+@final
 class Connection:
     """A client's connection to its scheduler, or that of a running task through its worker.
 
     All methods may be called from any thread. Those that wait release the GIL and let signal
-    handlers run. After `close`, or when the cluster stopped, those that send raise RuntimeError.
+    handlers run. After `close`, or when the cluster stopped, those that send raise RuntimeError;
+    when the scheduler is lost, `hurricane.SchedulerLost`.
     """
 
     def define(
@@ -95,8 +198,12 @@ class Connection:
         """
 
     def is_running(self, number: int) -> bool: ...
-    def fetch(self, node: int, object: int) -> bytes:
-        """The value of a stored result. Raises KeyError if it is gone."""
+    def fetch(self, node: int, object: int, timeout: float) -> bytes | None:
+        """The value of a stored result. Raises KeyError if it is gone.
+
+        None after `timeout` seconds: it has not arrived yet, or is being computed again, and then
+        `restored` will say so.
+        """
 
     def receive(self, timeout: float | None) -> list[tuple[Any, ...]] | None:
         """What has come in; waits for the first. [] after `timeout` seconds; None once closed.
@@ -110,7 +217,8 @@ class Connection:
         ("output", name: str, number: int, node: str, is_stderr: bool, text: bytes,
             dropped_lines: int)
         ("setup_failed", error: bytes)      everything submitted fails so, now and later
-        ("stalled", what: str)              a sentence: what ready tasks wait for
+        ("stalled", what: str)              a sentence: what ready tasks or this client wait for
+        ("scheduler_lost", reason: str)     it comes once, after the tasks that have not ended
 
         failure is one of
         ("raised", exception: bytes)
@@ -123,6 +231,7 @@ class Connection:
         ("nested_too_deep", limit: int)
         ("setup_failed", error: bytes)
         ("refused", reason: str)
+        ("scheduler_lost", reason: str)
         """
 
     def pending(self) -> int:
@@ -176,6 +285,35 @@ class WorkerLink:
     def wait_break_off(self) -> None:
         """The task goes on at once, though nothing has come; it has its resources again when there
         is room."""
+
+@final
+class Slave:
+    """A node with one slot whose worker is this process; it looks for its scheduler for ever."""
+
+    def __new__(cls, *, port: int, address: str | None, resource: str) -> Slave:
+        """Start the node; it has one of the resource, and nothing else."""
+
+    def hear(self, timeout: float | None) -> tuple[Any, ...] | None:
+        """The next thing that happens; None after `timeout`. No work while some is in hand.
+
+        ("work", function: bytes, arguments: bytes, inputs: list[bytes])
+        ("joined", name: str, cluster: str)
+        ("looking", why: str)               the last try failed, and the next one follows
+        ("lost", why: str)                  and what was in hand is nobody's any more
+        ("refused", why: str)
+        """
+
+    def finish(self, result: bytes) -> bool:
+        """End what is in hand with a result; whether somebody wants it."""
+
+    def fail(self, exception: bytes) -> bool:
+        """End what is in hand with a description of an exception; whether somebody wants it."""
+
+    def give_back(self) -> bool:
+        """Leave what is in hand to others; whether something was."""
+
+    def close(self, timeout: float) -> None:
+        """Leave the cluster, after what was finished has arrived or `timeout` is over."""
 
 def command_line(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | int:
     """Run a command of the command line; an exit code, or a verb and its options for Python."""

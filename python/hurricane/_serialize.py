@@ -1,8 +1,9 @@
 """How functions, arguments, results and exceptions become bytes, at both ends.
 
 Plain pickle writes whatever it can; cloudpickle, which is slow to import and slow to run, only what
-pickle refuses and whatever lives in `__main__`, which the other end has not got. Worker processes
-import this before they are ready, so it imports next to nothing.
+pickle refuses and whatever lives in modules that the other end has not got: `__main__`, and for
+other machines all of the user's own. Worker processes import this before they are ready, so it
+imports next to nothing.
 
 What is written here is one of two things, told apart by its first byte: a pickle (`0x80`), or a
 container (`0x01`) of a pickle and the large buffers (pickle protocol 5) that belong to it.
@@ -41,8 +42,12 @@ _LENGTH = Struct("<Q")
 # Where futures and objects may not stand, for people.
 ONLY_IN_ARGUMENTS = "it stands for its value among the arguments of a task, and nowhere else"
 
-# The modules whose contents only this process has.
+# The modules whose contents only this process has, even among those of this machine.
 OWN_MODULES = ("__main__", "__mp_main__")
+
+# How the name of a module stands in a pickle: as a short string, which is then memorized.
+_MODULE_BEGIN = rb"\x8c."
+_MODULE_END = rb"(?:\.[^\x94]*)?\x94"
 
 
 class _Context(local):
@@ -57,8 +62,17 @@ class _Context(local):
 _context = _Context()
 
 
-def dumps_function(function: "Callable[..., Any]") -> bytes:
+def dumps_function(
+    function: "Callable[..., Any]", own_modules: "Sequence[str]" = OWN_MODULES
+) -> bytes:
     """Pickle a function: by name if others can import it, or else by value.
+
+    Parameters
+    ----------
+    function
+        The function.
+    own_modules
+        The modules that the other end has not got, those within them included.
 
     Raises
     ------
@@ -66,11 +80,9 @@ def dumps_function(function: "Callable[..., Any]") -> bytes:
         If it cannot be pickled; says which part of it.
     """
     try:
-        return _dump(function)
+        return _dump(function, own_modules)
     except Exception as error:
-        from hurricane._culprit import explain
-
-        raise NotSerializable(explain(function, "the function", _is_fine, error)) from error
+        raise NotSerializable(_explain(function, "the function", own_modules, error)) from error
 
 
 def loads_function(pickled: bytes) -> "Callable[..., Any]":
@@ -80,7 +92,10 @@ def loads_function(pickled: bytes) -> "Callable[..., Any]":
 
 
 def dumps_arguments(
-    positional: "tuple[Any, ...]", named: "dict[str, Any]", client: object = None
+    positional: "tuple[Any, ...]",
+    named: "dict[str, Any]",
+    client: object = None,
+    own_modules: "Sequence[str]" = OWN_MODULES,
 ) -> "tuple[bytes, list[Dependency]]":
     """Pickle the arguments of a call, and list the futures and objects found in them.
 
@@ -90,6 +105,8 @@ def dumps_arguments(
         The arguments.
     client
         To what futures and objects must belong; see `dependency`.
+    own_modules
+        As for `dumps_function`.
 
     Raises
     ------
@@ -100,11 +117,11 @@ def dumps_arguments(
     found: dict[int, Dependency] = {}
     _context.dependencies, _context.client = found, client
     try:
-        pickled = _dump((positional, named))
+        pickled = _dump((positional, named), own_modules)
     except EndedBefore:
         raise
     except Exception as error:
-        raise NotSerializable(_explain_arguments(positional, named, error)) from error
+        raise NotSerializable(_explain_arguments(positional, named, own_modules, error)) from error
     finally:
         _context.dependencies, _context.client = outer
     return pickled, list(found.values())
@@ -124,8 +141,15 @@ def loads_arguments(pickled: bytes, inputs: "Sequence[bytes]") -> "Arguments":
     return arguments
 
 
-def dumps_result(result: "Any") -> bytes:
+def dumps_result(result: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> bytes:
     """Pickle a value that stands for itself: a result, or an object that is put.
+
+    Parameters
+    ----------
+    result
+        The value.
+    own_modules
+        As for `dumps_function`.
 
     Raises
     ------
@@ -133,11 +157,9 @@ def dumps_result(result: "Any") -> bytes:
         If it cannot be pickled; says which part of it.
     """
     try:
-        return _dump(result)
+        return _dump(result, own_modules)
     except Exception as error:
-        from hurricane._culprit import explain
-
-        raise NotSerializable(explain(result, "the value", _is_fine, error)) from error
+        raise NotSerializable(_explain(result, "the value", own_modules, error)) from error
 
 
 def loads_result(pickled: bytes) -> "Any":
@@ -178,7 +200,8 @@ def restore_exception(description: bytes) -> BaseException:
         for note in notes:
             error.add_note(note)
     where = f"In task `{task_name}` on node `{node_name}`:\n" if node_name else ""
-    error.__cause__ = RemoteTraceback(f'\n"""\n{where}{lines}"""')
+    if error.__cause__ is None:
+        error.__cause__ = RemoteTraceback(f'\n"""\n{where}{lines}"""')
     return error
 
 
@@ -231,7 +254,7 @@ def _input(index: int) -> "Any":
     return values[index]
 
 
-def _dump(value: "Any") -> bytes:
+def _dump(value: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> bytes:
     buffers: list[PickleBuffer] = []
     try:
         pickled = dumps(value, _PROTOCOL, buffer_callback=_collector(buffers))
@@ -239,18 +262,29 @@ def _dump(value: "Any") -> bytes:
         raise
     except Exception:
         # A lambda, a local function, or a class that only this process has.
-        return _dump_by_value(value)
+        return _dump_by_value(value, own_modules)
     # A string may say so, too: then cloudpickle writes the same, only more slowly.
-    if b"__main__" in pickled or b"__mp_main__" in pickled:
-        return _dump_by_value(value)
+    if b"__main__" in pickled or b"__mp_main__" in pickled or _names_any(pickled, own_modules):
+        return _dump_by_value(value, own_modules)
     return _pack(pickled, buffers) if buffers else pickled
 
 
-def _dump_by_value(value: "Any") -> bytes:
+def _names_any(pickled: bytes, modules: "Sequence[str]") -> bool:
+    """Whether a pickle names any of the user's modules, or something within them."""
+    if modules is OWN_MODULES:
+        return False
+    import re
+
+    names = b"|".join(re.escape(name.encode()) for name in modules)
+    pattern = _MODULE_BEGIN + b"(?:" + names + b")" + _MODULE_END
+    return re.search(pattern, pickled, re.DOTALL) is not None
+
+
+def _dump_by_value(value: "Any", own_modules: "Sequence[str]") -> bytes:
     from hurricane._by_value import dumps as dumps_by_value
 
     buffers: list[PickleBuffer] = []
-    pickled = dumps_by_value(value, _PROTOCOL, _collector(buffers), OWN_MODULES)
+    pickled = dumps_by_value(value, _PROTOCOL, _collector(buffers), own_modules)
     return _pack(pickled, buffers) if buffers else pickled
 
 
@@ -301,22 +335,29 @@ def _unpack(container: memoryview) -> "Any":
     return loads(parts[0], buffers=[bytearray(part) for part in parts[1:]])
 
 
-def _explain_arguments(
-    positional: "tuple[Any, ...]", named: "dict[str, Any]", error: Exception
-) -> str:
+def _explain(value: "Any", label: str, own_modules: "Sequence[str]", error: Exception) -> str:
     from hurricane._culprit import explain
 
+    return explain(value, label, lambda part: _is_fine(part, own_modules), error)
+
+
+def _explain_arguments(
+    positional: "tuple[Any, ...]",
+    named: "dict[str, Any]",
+    own_modules: "Sequence[str]",
+    error: Exception,
+) -> str:
     labels = [(f"argument {index}", value) for index, value in enumerate(positional)]
     labels += [(f"argument `{name}`", value) for name, value in named.items()]
     for label, value in labels:
-        if not _is_fine(value):
-            return explain(value, label, _is_fine, error)
+        if not _is_fine(value, own_modules):
+            return _explain(value, label, own_modules, error)
     return "the arguments cannot be pickled together"
 
 
-def _is_fine(value: "Any") -> bool:
+def _is_fine(value: "Any", own_modules: "Sequence[str]") -> bool:
     try:
-        _dump(value)
+        _dump(value, own_modules)
     except EndedBefore:
         return True
     except Exception:

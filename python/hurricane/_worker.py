@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _link_of_running_task: WorkerLink | None = None
 
+# Whether there are other nodes, or may be.
+_is_in_cluster = False
+
 # Standard output and error, between tasks.
 _streams = sys.stdout, sys.stderr
 
@@ -50,6 +53,11 @@ def current() -> WorkerLink | None:
     None where no task runs, above all in a program.
     """
     return _link_of_running_task
+
+
+def is_in_cluster() -> bool:
+    """Whether what the running task submits may run on other machines."""
+    return _is_in_cluster
 
 
 def _leave_task_to_parent() -> None:
@@ -91,7 +99,8 @@ def _prepare_process(link: WorkerLink) -> None:
 
 def _set_up(link: WorkerLink) -> None:
     """Become like the program that this worker serves, as `hurricane._launch` described it."""
-    directory, sys.argv, initializer = marshal.loads(link.setup())
+    global _is_in_cluster
+    directory, sys.argv, initializer, _is_in_cluster = marshal.loads(link.setup())
     if directory is not None:
         _enter(link, directory)
     if initializer is not None:
@@ -151,8 +160,10 @@ def _run(
     began = perf_counter()
     _link_of_running_task = link
     try:
+        # First, since an initializer may come with it.
+        function = definition.function()
         positional, named = loads_arguments(arguments, inputs)
-        answer = dumps_result(definition.function()(*positional, **named))
+        answer = dumps_result(function(*positional, **named))
         tell = link.finished
     except BaseException as error:  # As in the standard library: SystemExit is a task's own end.
         answer = describe_exception(error, link.node_name(), definition.name)
