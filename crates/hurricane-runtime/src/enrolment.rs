@@ -73,7 +73,7 @@ pub struct Application<'a> {
 
 /// What a machine must remember of the cluster that it is now a member of.
 #[derive(Clone, Debug)]
-pub struct Membership {
+pub struct Admission {
     /// What it is called there, and what it may do.
     pub enrolled: Enrolled,
     /// The key to pin from now on.
@@ -81,10 +81,7 @@ pub struct Membership {
 }
 
 /// Asks a scheduler, over a connection that was just dialed, to make this machine a member.
-pub async fn enrol<S>(
-    stream: S,
-    application: &Application<'_>,
-) -> Result<Membership, EnrolmentError>
+pub async fn enrol<S>(stream: S, application: &Application<'_>) -> Result<Admission, EnrolmentError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -95,7 +92,7 @@ where
     greet_scheduler(&mut stream, &application.greeting).await?;
     let asked = timeout_at(Instant::now() + HANDSHAKE_TIMEOUT, ask(&mut stream, application));
     let enrolled = asked.await.map_err(|_| HandshakeError::TimedOut)??;
-    Ok(Membership { enrolled, scheduler })
+    Ok(Admission { enrolled, scheduler })
 }
 
 async fn ask<S>(

@@ -18,6 +18,7 @@ mod framed;
 pub mod greeting;
 pub mod identity;
 mod inbox;
+pub mod joining;
 mod link;
 pub mod local;
 pub mod node;

@@ -55,7 +55,7 @@ impl Choice {
     }
 
     /// The chosen address, which was found readable.
-    pub(super) fn parsed_address(&self) -> Result<Option<Address>, ChoiceError> {
+    pub(crate) fn parsed_address(&self) -> Result<Option<Address>, ChoiceError> {
         let parsed = self.address.as_ref().map(|address| address.parse()).transpose();
         parsed.map_err(|error: InvalidAddress| ChoiceError(error.to_string()))
     }

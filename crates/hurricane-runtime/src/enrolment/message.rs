@@ -16,8 +16,8 @@ const PROOF_BYTES: usize = 32;
 /// How long the message is: a proof, roles, a wanted name.
 pub const REQUEST_BYTES: usize = PROOF_BYTES + 1 + NAME_BYTES;
 
-/// How long the answer is: what became of it, roles, a name.
-pub const ANSWER_BYTES: usize = 1 + 1 + NAME_BYTES;
+/// How long the answer is: what became of it, roles, a name, the cluster's name.
+pub const ANSWER_BYTES: usize = 1 + 1 + 2 * NAME_BYTES;
 
 // What was promised for what a stranger may send.
 const _: () = assert!(REQUEST_BYTES + crate::greeting::GREETING_BYTES <= 512);
@@ -114,6 +114,8 @@ pub struct Enrolled {
     pub name: Name,
     /// What it may do.
     pub roles: Roles,
+    /// What people call the cluster.
+    pub cluster: Name,
 }
 
 /// Why a machine is not enrolled.
@@ -174,7 +176,8 @@ pub(super) fn encode_answer(answer: &Result<Enrolled, Refusal>) -> [u8; ANSWER_B
         Ok(enrolled) => {
             bytes[0] = ENROLLED;
             bytes[1] = enrolled.roles.to_byte();
-            bytes[2..].copy_from_slice(&encode_name(&enrolled.name));
+            let names = [encode_name(&enrolled.name), encode_name(&enrolled.cluster)];
+            bytes[2..].copy_from_slice(names.as_flattened());
         }
         Err(refusal) => bytes[0] = *refusal as u8,
     }
@@ -182,10 +185,14 @@ pub(super) fn encode_answer(answer: &Result<Enrolled, Refusal>) -> [u8; ANSWER_B
 }
 
 pub(super) fn decode_answer(bytes: &[u8; ANSWER_BYTES]) -> Option<Result<Enrolled, Refusal>> {
-    let (&[what, roles], name) = bytes.split_first_chunk()?;
+    let (&[what, roles], names) = bytes.split_first_chunk()?;
     if what == ENROLLED {
-        let (name, roles) = (decode_name(name.try_into().ok()?)?, Roles::from_byte(roles)?);
-        return Some(Ok(Enrolled { name, roles }));
+        let (name, cluster) = names.split_first_chunk()?;
+        return Some(Ok(Enrolled {
+            name: decode_name(name)?,
+            roles: Roles::from_byte(roles)?,
+            cluster: decode_name(cluster.try_into().ok()?)?,
+        }));
     }
     Refusal::ALL.into_iter().find(|refusal| *refusal as u8 == what).map(Err)
 }
@@ -242,7 +249,8 @@ mod tests {
         let claim = claim(&secret());
         let read = Request::decode(&claim.request.encode()).expect("it was just written");
         assert_eq!(read.encode(), claim.request.encode());
-        let enrolled = Enrolled { name: Name::near(&"x".repeat(63)), roles: Roles::ALL };
+        let (name, cluster) = (Name::near(&"x".repeat(63)), Name::near("lab"));
+        let enrolled = Enrolled { name, roles: Roles::ALL, cluster };
         let answers = Refusal::ALL.into_iter().map(Err).chain([Ok(enrolled)]);
         for answer in answers {
             assert_eq!(decode_answer(&encode_answer(&answer)), Some(answer));

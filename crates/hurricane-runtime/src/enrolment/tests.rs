@@ -70,7 +70,8 @@ impl Scheduler {
                 Judgement::Good(ticket) => {
                     self.authorized.insert(claim.key(), claim.roles());
                     let name = claim.wanted_name().clone();
-                    let answer = Enrolled { name, roles: claim.roles() };
+                    let answer =
+                        Enrolled { name, roles: claim.roles(), cluster: Name::near("lab") };
                     invitations.spend(ticket, claim.key(), answer.clone());
                     Ok(answer)
                 }
@@ -85,12 +86,12 @@ impl Scheduler {
         now: Time,
         key: &KeyPair,
         ticket: &Ticket,
-    ) -> Result<Membership, EnrolmentError> {
+    ) -> Result<Admission, EnrolmentError> {
         let (dialed, accepted) = pair().await;
-        let (membership, answered) =
+        let (admission, answered) =
             tokio::join!(ask_with(dialed, key, ticket), self.answer(now, accepted));
-        assert_eq!(membership.is_ok(), answered.is_ok(), "{membership:?}, {answered:?}");
-        membership
+        assert_eq!(admission.is_ok(), answered.is_ok(), "{admission:?}, {answered:?}");
+        admission
     }
 }
 
@@ -98,7 +99,7 @@ async fn ask_with(
     stream: TcpStream,
     key: &KeyPair,
     ticket: &Ticket,
-) -> Result<Membership, EnrolmentError> {
+) -> Result<Admission, EnrolmentError> {
     let application = Application {
         key,
         ticket,
@@ -109,8 +110,8 @@ async fn ask_with(
     enrol(stream, &application).await
 }
 
-fn refusal_of(membership: Result<Membership, EnrolmentError>) -> Refusal {
-    match membership {
+fn refusal_of(admission: Result<Admission, EnrolmentError>) -> Refusal {
+    match admission {
         Err(EnrolmentError::Refused(refusal)) => refusal,
         other => panic!("{other:?}"),
     }
@@ -121,9 +122,10 @@ async fn a_machine_with_a_ticket_becomes_a_member() {
     let (scheduler, machine) = (Scheduler::new(), key());
     let line = scheduler.ticket.to_line();
     let ticket = line.parse().expect("it was just written");
-    let membership = scheduler.enrol(NOW, &machine, &ticket).await.expect("it is invited");
-    assert_eq!(membership.scheduler.fingerprint(), ticket.scheduler);
-    assert_eq!(membership.enrolled.name.as_str(), "rack");
+    let admission = scheduler.enrol(NOW, &machine, &ticket).await.expect("it is invited");
+    assert_eq!(admission.scheduler.fingerprint(), ticket.scheduler);
+    assert_eq!(admission.enrolled.name.as_str(), "rack");
+    assert_eq!(admission.enrolled.cluster.as_str(), "lab");
     assert_eq!(scheduler.authorized.roles_of(&machine.public()), Some(Roles::NODE));
 }
 
@@ -160,9 +162,9 @@ async fn s5_who_stands_between_gets_nothing() {
     // Ends TLS with a key of its own, and answers as a scheduler does.
     let between = Doors::new(&key(), AuthorizedKeys::default());
     let (dialed, accepted) = pair().await;
-    let (membership, accepted) =
+    let (admission, accepted) =
         tokio::join!(ask_with(dialed, &machine, &scheduler.ticket), between.accept(accepted, true));
-    let error = membership.expect_err("the pin does not hold");
+    let error = admission.expect_err("the pin does not hold");
     assert!(
         matches!(error, EnrolmentError::Handshake(HandshakeError::WrongScheduler)),
         "{error:?}"

@@ -118,7 +118,11 @@ impl Service {
             self.refuse(&text(ip), &reason);
             Refusal::NotWritten
         })?;
-        let answer = Enrolled { name: entry.name.clone(), roles: entry.roles };
+        let answer = Enrolled {
+            name: entry.name.clone(),
+            roles: entry.roles,
+            cluster: self.config.name.clone(),
+        };
         self.invitations.borrow_mut().spend(ticket, claim.key(), answer.clone());
         let (name, roles, address) = (entry.name, entry.roles, text(ip));
         self.report(Report::Enrolled { name, roles, address });

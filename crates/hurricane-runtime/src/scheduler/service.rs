@@ -47,7 +47,7 @@ pub(super) struct Start {
 
 /// The thread's state.
 pub(super) struct Service {
-    config: ServerConfig,
+    pub(super) config: ServerConfig,
     key: KeyPair,
     port: u16,
     addresses: Vec<Box<str>>,
