@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as StandardFuture
-from typing import NamedTuple
+from time import monotonic
+from typing import Any, NamedTuple
 
 from hurricane._broken import SchedulerLost, WorkerLost
 from hurricane._client import Client
@@ -30,6 +31,10 @@ LOOK_SECONDS = 0.05
 
 # How long to wait before trying again to get to a cluster.
 _REOPEN_SECONDS = 0.5
+
+# How often to look whether the other program is still there that is the scheduler: its end is the
+# turn of this one. Waiting for what a client waits for a scheduler would take half a minute.
+_WATCH_SECONDS = 1.0
 
 _log = logging.getLogger("hurricane")
 
@@ -112,6 +117,8 @@ class Dispatch:
 
     def _send_and_settle(self) -> None:
         while self._wait():
+            if not self._way.is_open():
+                self._open_again()
             while self._ended:
                 self._settle(*self._ended.popleft())
             if self._is_held and self._way.has_slave():
@@ -126,8 +133,9 @@ class Dispatch:
             may_send = bool(self._unsent) and not self._is_held
             return self._is_over or may_send or bool(self._ended)
 
+        pause = LOOK_SECONDS if self._is_held else self._way.watched_every
         with self._changed:
-            self._changed.wait_for(has_more, LOOK_SECONDS if self._is_held else None)
+            self._changed.wait_for(has_more, pause)
             return not self._is_over
 
     def _submit(self, sent: Sent) -> None:
@@ -187,14 +195,14 @@ class _Way:
         self._cluster: Cluster | None = None
         try:
             self._cluster = Cluster(port=port, node=False)
-        except OSError as error:
-            # Perhaps because this user's own scheduler is there already.
-            try:
-                self._client = Client(address="localhost", port=port)
-            except (HurricaneError, OSError):
-                raise error from None
+        except FileExistsError:
+            # Another program of this user is the scheduler.
+            self._client = Client(address="localhost", port=port)
         else:
             self._client = self._cluster.client()
+        # A scheduler in another program may end.
+        self.watched_every = None if self._cluster is not None else _WATCH_SECONDS
+        self._next_look = monotonic() + _WATCH_SECONDS
 
     def submit(self, sent: Sent) -> Future[bytes]:
         delivery = self._client._handle.open()
@@ -202,10 +210,25 @@ class _Way:
 
     def has_slave(self) -> bool:
         try:
-            nodes = (self._cluster or self._client).status()["nodes"]
-        except (HurricaneError, OSError, RuntimeError):
+            nodes = self._nodes()
+        except (OSError, RuntimeError):
             return False
         return any(node["resources"]["resources"].get(RESOURCE) for node in nodes)
+
+    def is_open(self) -> bool:
+        """Whether the scheduler is there; asked no more often than need be."""
+        if self._cluster is not None or monotonic() < self._next_look:
+            return True
+        self._next_look = monotonic() + _WATCH_SECONDS
+        try:
+            self._nodes()
+        except (OSError, RuntimeError):
+            return False
+        return True
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = (self._cluster or self._client).status()["nodes"]
+        return nodes
 
     def close(self) -> None:
         self._client._handle.kill()

@@ -7,7 +7,7 @@ use hurricane_runtime::dialing::{Choice, DEFAULT_PORT, Target};
 use hurricane_runtime::identity::{Name, Roles, State};
 use hurricane_runtime::remote;
 use hurricane_runtime::scheduler::{self, ServerConfig, ServerError};
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyFileExistsError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -114,5 +114,12 @@ fn value_error(argument: &str, error: &dyn std::fmt::Display) -> PyErr {
 }
 
 fn server_error(error: &ServerError) -> PyErr {
-    PyOSError::new_err(sentence::with_hint(error, error.hint()))
+    let sentence = sentence::with_hint(error, error.hint());
+    match error {
+        // Told apart for who would as well be a client of it.
+        ServerError::AlreadyHere { .. } | ServerError::Running { .. } => {
+            PyFileExistsError::new_err(sentence)
+        }
+        _ => PyOSError::new_err(sentence),
+    }
 }
