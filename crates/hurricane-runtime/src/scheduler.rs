@@ -199,16 +199,9 @@ impl Server {
         }
         let is_over = self.shared.is_over();
         let is_running = |is_over: &mut bool| !*is_over;
-        match timeout {
-            Some(timeout) => {
-                let waited = self.shared.ended.wait_timeout_while(is_over, timeout, is_running);
-                *waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.shared.ended.wait_while(is_over, is_running);
-                *waited.unwrap_or_else(PoisonError::into_inner)
-            }
-        }
+        let timeout = timeout.unwrap_or(Duration::MAX);
+        let waited = self.shared.ended.wait_timeout_while(is_over, timeout, is_running);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Ends it: members are told. Idempotent; returns when it is over. Does nothing in a forked

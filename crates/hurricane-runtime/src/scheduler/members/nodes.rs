@@ -49,10 +49,8 @@ impl Nodes {
 
 impl Members {
     pub(super) fn on_join(&mut self, id: PeerId, description: NodeDescription) {
-        let is_short = |address: &Box<str>| address.len() <= MAX_ADDRESS_BYTES;
-        if description.addresses.len() > MAX_ADDRESSES
-            || !description.addresses.iter().all(is_short)
-        {
+        let mut addresses = description.addresses.iter();
+        if addresses.len() > MAX_ADDRESSES || addresses.any(|it| it.len() > MAX_ADDRESS_BYTES) {
             return self.refuse(id, "it names too many addresses, or too long ones");
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };

@@ -12,7 +12,7 @@ use hurricane_core::session::Session;
 
 /// Messages that wait for one member: all that a client may have under way ends, and as much again.
 /// Beyond that the session is over.
-const MAX_WAITING: usize = 2 * MAX_TASKS as usize;
+const MAX_WAITING: u64 = 2 * MAX_TASKS;
 
 /// So many pieces of objects are on their way to a member: two acknowledgements of 16 pieces each,
 /// so that it need not wait for one.
@@ -109,7 +109,7 @@ impl Outgoing {
 
     /// Whether more waits than can be explained by slowness.
     pub(super) fn is_overrun(&self) -> bool {
-        self.waiting.len() > MAX_WAITING
+        self.waiting.len() as u64 > MAX_WAITING
     }
 
     /// What comes next, if the session takes it now.
@@ -150,7 +150,7 @@ impl Outgoing {
     fn takes(&mut self, output: &mut Output) -> bool {
         let bytes = output.text.len();
         if self.output_bytes + bytes > MAX_OUTPUT_BYTES {
-            let lines = output.text.iter().filter(|byte| **byte == b'\n').count();
+            let lines = output.text.split(|byte| *byte == b'\n').count() - 1;
             self.dropped_lines += output.dropped_lines + lines as u64;
             return false;
         }

@@ -190,7 +190,7 @@ impl World {
                     self.tell(Input::Opened { connection: line, caller });
                     self.tell_far(index, session::Event::Opened { connection });
                 }
-                session::Action::Dial { .. } => {}
+                session::Action::Dial { .. } | session::Action::Began => {}
                 session::Action::Transmit { connection, frame } => {
                     if let Some(line) = self.line(index, connection) {
                         self.tell_incoming(line, Incoming::Frame(frame));
@@ -202,7 +202,6 @@ impl World {
                         self.tell_incoming(line, Incoming::Closed);
                     }
                 }
-                session::Action::Began => {}
                 session::Action::Deliver(part) => self.far[index].heard.push_back(part),
                 session::Action::Ended(reason) => self.far[index].ended = Some(reason),
             }
@@ -346,7 +345,7 @@ fn a_silent_node_is_lost_and_its_tasks_run_elsewhere() {
     world.task(node);
     world.far[node].is_connected = false;
     let other = world.node();
-    world.wait(Patience::NODE.silent - STEP * 2);
+    world.wait(Patience::NODE.silent.saturating_sub(STEP * 2));
     assert!(!world.reported("Lost"));
     world.wait(STEP * 8);
     assert!(world.reported("Lost { name: \"rack\", reason: Lost }"), "{:?}", world.reports);
@@ -383,7 +382,7 @@ fn who_says_nothing_is_let_go() {
     let mut world = World::new();
     let connection = ConnectionId(7);
     world.tell(Input::Opened { connection, caller: Caller::here(Side::Client) });
-    world.wait(HANDSHAKE_TIMEOUT - STEP);
+    world.wait(HANDSHAKE_TIMEOUT.saturating_sub(STEP));
     assert_eq!(world.members.callers.len(), 1);
     world.wait(STEP * 2);
     assert_eq!(world.members.callers.len(), 0);
@@ -436,7 +435,9 @@ fn s10_what_breaks_the_rules_ends_the_session() {
     for (reason, messages) in cases {
         let mut world = World::new();
         let node = world.dial(Caller::here(Side::Node));
-        messages.iter().for_each(|message| world.say(node, message));
+        for message in &messages {
+            world.say(node, message);
+        }
         let ended = world.far[node].ended.as_ref().expect("it ends").to_string();
         assert!(ended.contains(reason), "{ended}");
         assert!(world.reported(reason), "{:?}", world.reports);
@@ -489,12 +490,8 @@ fn pieces_come_from_the_holder_a_few_at_a_time() {
     }
     assert_eq!(answered, 200);
     let pieces = world.heard::<ToClient>(client).into_iter();
-    let requests: Vec<u64> = pieces
-        .filter_map(|message| match message {
-            ToClient::Piece(piece) => piece.content.map(|_| piece.request),
-            _ => None,
-        })
-        .collect();
+    let requests: Vec<u64> =
+        pieces.filter_map(piece).filter_map(|piece| piece.content.map(|_| piece.request)).collect();
     assert_eq!(requests, (0..200).collect::<Vec<_>>());
 }
 
@@ -507,10 +504,7 @@ fn pieces_of_a_lost_holder_are_not_there() {
     let content = Some(Content { total_bytes: 3, bytes: "lie".into() });
     world.say(liar, &FromNode::Piece(Piece { request: 1, content }));
     world.tell_far(node, session::Event::End(EndReason::Closed));
-    let piece = world.find(client, |message| match message {
-        ToClient::Piece(piece) => Some(piece),
-        _ => None,
-    });
+    let piece = world.find(client, piece);
     assert_eq!(piece, Piece { request: 9, content: None });
     assert!(world.members.reads.is_empty());
 }
@@ -528,10 +522,7 @@ fn what_is_put_is_kept_until_it_is_released() {
     let object = ObjectId { node: NodeId::SCHEDULER, number: ObjectNumber(1) };
     let read = |world: &mut World, offset| {
         world.say(client, &FromClient::Read(Read { request: offset, object, offset }));
-        world.find(client, |message| match message {
-            ToClient::Piece(piece) => Some(piece.content),
-            _ => None,
-        })
+        world.find(client, piece).content
     };
     let first = read(&mut world, 0).expect("it is there");
     assert_eq!((first.total_bytes, first.bytes.len()), (bytes.len() as u64, PIECE_BYTES));
@@ -623,6 +614,11 @@ fn the_end_is_told() {
     world.tell(Input::Stopping);
     assert_eq!(world.far[node].ended, Some(EndReason::Closed));
     assert_eq!(world.far[client].ended, Some(EndReason::Closed));
+}
+
+fn piece(message: ToClient) -> Option<Piece> {
+    let ToClient::Piece(piece) = message else { return None };
+    Some(piece)
 }
 
 fn object_of_nobody() -> ObjectId {

@@ -113,7 +113,9 @@ fn what_a_client_puts_is_read_by_it_and_by_nodes() {
         let (rack, laptop) = (site.machine("rack", Roles::NODE).await, site.here());
         let (node, client) = (Node::node(&rack), Client::client(&laptop));
         node.join(1).await;
-        let bytes: Vec<u8> = (0..5 * PIECE_BYTES + 7).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..5 * PIECE_BYTES + 7)
+            .map(|at| u8::try_from(at % 251).expect("it is small"))
+            .collect();
         let value = Value::Inline(bytes.clone().into());
         client.say(ClientToScheduler::Put { number: Number(1), value });
         client.say(ClientToScheduler::Submit {
@@ -144,7 +146,7 @@ fn what_a_client_puts_is_read_by_it_and_by_nodes() {
         while of_client.len() < bytes.len() {
             match client.answer().await {
                 ToClient::Piece(piece) => of_client.extend(content(&piece, of_client.len())),
-                other => panic!("{other:?}"),
+                ToClient::Scheduling(other) => panic!("{other:?}"),
             }
         }
         assert!(of_node == bytes && of_client == bytes);

@@ -13,7 +13,7 @@ use crate::ticket::Ticket;
 fn requests() -> Vec<Request> {
     vec![
         Request::Status,
-        Request::Invite { uses: 1, ttl: Duration::from_secs(60), roles: 1 },
+        Request::Invite { uses: 1, ttl: Duration::from_mins(1), roles: 1 },
         Request::Revoke { name: "nobody".into() },
         Request::Leave,
         Request::Down,
@@ -98,7 +98,7 @@ fn the_status_says_what_there_is() {
 }
 
 async fn invited(site: &Site, uses: u32) -> Ticket {
-    let request = Request::Invite { uses, ttl: Duration::from_secs(60), roles: 1 };
+    let request = Request::Invite { uses, ttl: Duration::from_mins(1), roles: 1 };
     match ask(site.here(), &request).await {
         Answer::Invited(line) => line.parse().expect("it is a ticket"),
         other => panic!("{other:?}"),

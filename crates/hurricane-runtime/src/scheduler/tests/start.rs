@@ -66,7 +66,7 @@ fn it_listens_on_several_addresses_with_one_port() {
     let bind = vec![[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
     let config = ServerConfig { bind, ..config(&state, "lab", 0) };
     let server = Server::start(config, Box::new(|_| ())).expect("both are free");
-    let ports: Vec<u16> = server.addresses().iter().map(|address| address.port()).collect();
+    let ports: Vec<u16> = server.addresses().iter().map(std::net::SocketAddr::port).collect();
     assert_eq!(ports, [server.port(); 2]);
 }
 

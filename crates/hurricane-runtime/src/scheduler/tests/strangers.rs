@@ -72,8 +72,8 @@ fn s3_a_key_that_nobody_knows_is_not_let_in() {
         let site = Site::new("unknown");
         let error = site.stranger().greet(greeting()).await.err().expect("nobody knows it");
         let error = match error {
-            DialError::Handshake { error, .. } => error,
-            DialError::Greeting { error: GreetingError::Handshake(error), .. } => error,
+            DialError::Handshake { error, .. }
+            | DialError::Greeting { error: GreetingError::Handshake(error), .. } => error,
             other => panic!("{other}"),
         };
         assert!(matches!(error, HandshakeError::NotAuthorized), "{error}");
