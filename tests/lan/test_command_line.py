@@ -249,7 +249,7 @@ def test_a_ticket_to_submit_enrols_and_ends(host: Host, other: dict[str, str]) -
     text = f"hurricane join {ticket}\n"
     done = host.hurricane("join", "-", "--address", "127.0.0.1", text=text, **other)
     assert done.stdout == "Programs on this machine may submit to port-12222 now.\n"
-    assert done.stderr.endswith("this machine is a member of port-12222 (submit), called alder\n")
+    assert done.stderr.endswith("a member of port-12222 now (submit), called alder\n")
     done = host.hurricane("status", "--address", "127.0.0.1", "--json", **other)
     status = json.loads(done.stdout)
     assert status["cluster"]["members"] == []

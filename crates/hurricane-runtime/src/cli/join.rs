@@ -8,10 +8,13 @@ use super::detaching::{self, Detach};
 use super::failure::Failure;
 use super::node::{self, RunsNodes};
 use super::share::Share;
-use super::{Host, Outcome, print_line};
+use super::{Host, Outcome, print_line, question};
 use crate::dialing::{Choice, Target};
+use crate::greeting::{Greeting, Side};
 use crate::identity::{Membership, Name, Role, State};
+use crate::joining::{self, Joined, Wish};
 use crate::platform::interruption::EndsAtOnce;
+use crate::platform::machine;
 use crate::ticket::Ticket;
 
 /// What stands for a ticket that comes from standard input.
@@ -51,13 +54,13 @@ pub(super) fn run(options: &Options, host: &Host) -> Result<Outcome, Failure> {
     let state = State::open()?;
     let choice =
         Choice { address: options.address.clone(), ..Choice::default() }.or_environment()?;
+    let runs_nodes = ticket.roles.contains(Role::Node);
     let membership = {
         let _ends_at_once = EndsAtOnce::begin();
-        enrol(options, &state, &ticket, &choice, host)?
+        enrol(options, &state, ticket, &choice, host)?
     };
-    let Membership { cluster, name, roles, .. } = &membership;
-    log(format_args!("this machine is a member of {cluster} ({roles}), called {name}"));
-    if !ticket.roles.contains(Role::Node) {
+    if !runs_nodes {
+        let cluster = &membership.cluster;
         print_line(format_args!("Programs on this machine may submit to {cluster} now."));
         return Ok(Outcome::Done);
     }
@@ -97,13 +100,26 @@ fn without_ticket(host: &Host, ticket: &OsString) -> Vec<OsString> {
     host.arguments.iter().map(hidden).collect()
 }
 
+/// Has the scheduler let this machine in, unless it has already.
 fn enrol(
     options: &Options,
     state: &State,
-    ticket: &Ticket,
+    ticket: Ticket,
     choice: &Choice,
     host: &Host,
 ) -> Result<Membership, Failure> {
-    let _ = (options, state, ticket, choice, host);
-    Err(Failure::new("enrolment is not there yet"))
+    log(format_args!("looking for the scheduler of this ticket, port {}", ticket.port));
+    let wish = Wish {
+        ticket,
+        choice: choice.clone(),
+        name: options.name.clone().unwrap_or_else(|| Name::near(&machine::name())),
+        greeting: Greeting::own(Side::Node, Some(host.python_minor)),
+    };
+    let joined = question::run(joining::join(state, &wish))?;
+    let Joined { membership, is_new } =
+        joined.map_err(|error| Failure::of(&error).hint_if_any(error.hint()))?;
+    let Membership { cluster, name, roles, .. } = &membership;
+    let when = if is_new { "now" } else { "already" };
+    log(format_args!("this machine is a member of {cluster} {when} ({roles}), called {name}"));
+    Ok(membership)
 }
