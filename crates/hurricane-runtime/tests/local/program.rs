@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, Number};
 use hurricane_core::message::{Definition, Ending, Value};
 use hurricane_core::resources::Resources;
-use hurricane_runtime::client::{Connection, Received};
+use hurricane_runtime::client::{Connection, Fetched, Received};
 use hurricane_runtime::worker_link::Job;
 use hurricane_runtime::{Local, LocalConfig, WorkerLink};
 
@@ -66,6 +66,7 @@ fn call(link: &Link, function: &[u8], arguments: &Bytes, inputs: &[Bytes]) -> Re
         "variable" => Ok(env::var(text(arguments)).unwrap_or_else(|_| "unset".into()).into()),
         "descriptors" => Ok(open_descriptors().into()),
         "stay" => Ok(stay(arguments)),
+        "append" => Ok(append(arguments)),
         "nest" => nest(link, arguments),
         "child" => Ok(in_forked_child(link)),
         other => panic!("no such function: {other}"),
@@ -76,6 +77,15 @@ fn print(arguments: &[u8]) -> Bytes {
     io::stdout().write_all(arguments).expect("the node reads");
     io::stdout().flush().expect("the node reads");
     Bytes::new()
+}
+
+/// Leaves a line with the process id in a file, and takes half a second more.
+fn append(file: &[u8]) -> Bytes {
+    let opened = fs::OpenOptions::new().create(true).append(true).open(text(file));
+    let mut file = opened.expect("the directory is the test's");
+    writeln!(file, "{}", process::id()).expect("there is space");
+    thread::sleep(Duration::from_millis(500));
+    Bytes::from_static(b"done")
 }
 
 /// Starts a child, and one that leaves its family; writes all three process ids into a file, and
@@ -111,7 +121,10 @@ fn nest(link: &Link, arguments: &Bytes) -> Result<Bytes, Bytes> {
     match ended {
         Ending::Done(Value::Inline(bytes)) => Ok(bytes),
         Ending::Done(Value::Stored(stored)) => {
-            Ok(connection.fetch(stored.object).expect("a task runs").expect("it is held"))
+            match connection.fetch(stored.object, Duration::from_secs(10)).expect("a task runs") {
+                Fetched::Value(bytes) => Ok(bytes),
+                other => panic!("it is held, and not {other:?}"),
+            }
         }
         other => Err(format!("{other:?}").into()),
     }
