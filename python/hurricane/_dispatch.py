@@ -8,8 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError
-from concurrent.futures import Future as StandardFuture
+from concurrent.futures import CancelledError, Future
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from hurricane._client import Client
 from hurricane._cluster import Cluster
 from hurricane._delivery import Function
 from hurricane._exceptions import HurricaneError, Infeasible, ObjectLost
-from hurricane._future import Future
+from hurricane._future import Future as OwnFuture
 from hurricane._options import Options
 from hurricane._serialize import dumps_function
 
@@ -32,8 +31,8 @@ LOOK_SECONDS = 0.05
 # How long to wait before trying again to get to a cluster.
 _REOPEN_SECONDS = 0.5
 
-# How often to look whether the other program is still there that is the scheduler: its end is the
-# turn of this one. Waiting for what a client waits for a scheduler would take half a minute.
+# How often to look whether the scheduler is still there. If another program was it, its end is the
+# turn of this one; what a client waits for a scheduler would be half a minute.
 _WATCH_SECONDS = 1.0
 
 _log = logging.getLogger("hurricane")
@@ -55,11 +54,6 @@ class Sent(NamedTuple):
     data: bytes
 
 
-# What is told of a task that has ended: its id, what was generated or nothing, and the error if
-# there is no result.
-Complete = Callable[[int, bytes, BaseException | None], None]
-
-
 class Dispatch:
     """Hands tasks to slaves until it is closed.
 
@@ -67,8 +61,10 @@ class Dispatch:
     ----------
     port
         The initialization port of the cluster.
-    complete
-        What is told of each task that has ended.
+    on_ended
+        Called with the id of each task that has ended, and what was generated or an error.
+    on_taken_down
+        Called when somebody has ended this program's cluster, by `hurricane down`.
 
     Raises
     ------
@@ -76,12 +72,18 @@ class Dispatch:
         If the port cannot be had; says why.
     """
 
-    def __init__(self, port: int, complete: Complete) -> None:
+    def __init__(
+        self,
+        port: int,
+        on_ended: Callable[[int, bytes, BaseException | None], None],
+        on_taken_down: Callable[[], None],
+    ) -> None:
         self._port = port
-        self._complete = complete
+        self._tell_ended = on_ended
+        self._tell_taken_down = on_taken_down
         self._changed = threading.Condition()
         self._unsent: deque[Sent] = deque()
-        self._ended: deque[tuple[_Way, Sent, StandardFuture[bytes]]] = deque()
+        self._ended: deque[tuple[_Way, Sent, Future[bytes]]] = deque()
         # There was no slave when it was last tried.
         self._is_held = False
         self._is_over = False
@@ -106,25 +108,16 @@ class Dispatch:
             self._changed.notify_all()
         # Whatever the thread waits for ends with it.
         self._way.close()
-        self._thread.join()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._send_and_settle()
+            while self._wait():
+                self._do_something()
         finally:
             # It may be another one by now.
             self._way.close()
-
-    def _send_and_settle(self) -> None:
-        while self._wait():
-            if not self._way.is_open():
-                self._open_again()
-            while self._ended:
-                self._settle(*self._ended.popleft())
-            if self._is_held and self._way.has_slave():
-                self._is_held = False
-            while self._unsent and not self._is_held and not self._is_over:
-                self._submit(self._unsent.popleft())
 
     def _wait(self) -> bool:
         """Wait until there is something to do; false when all is over."""
@@ -133,10 +126,20 @@ class Dispatch:
             may_send = bool(self._unsent) and not self._is_held
             return self._is_over or may_send or bool(self._ended)
 
-        pause = LOOK_SECONDS if self._is_held else self._way.watched_every
         with self._changed:
-            self._changed.wait_for(has_more, pause)
+            self._changed.wait_for(has_more, LOOK_SECONDS if self._is_held else _WATCH_SECONDS)
             return not self._is_over
+
+    def _do_something(self) -> None:
+        if not self._way.is_open():
+            self._go_on_elsewhere()
+        elif self._ended:
+            # First, so that what is sent has room: there are limits to what may be under way.
+            self._settle(*self._ended.popleft())
+        elif self._is_held:
+            self._is_held = not self._way.has_slave()
+        elif self._unsent:
+            self._submit(self._unsent.popleft())
 
     def _submit(self, sent: Sent) -> None:
         way = self._way
@@ -144,17 +147,17 @@ class Dispatch:
             future = way.submit(sent)
         except RuntimeError:
             self._unsent.appendleft(sent)
-            self._open_again()
+            self._go_on_elsewhere()
         else:
             future.call_when_done(lambda ended: self._on_ended(way, sent, ended))
 
-    def _on_ended(self, way: "_Way", sent: Sent, future: StandardFuture[bytes]) -> None:
+    def _on_ended(self, way: "_Way", sent: Sent, future: Future[bytes]) -> None:
         # Not here: what is large has yet to be fetched, and this thread brings all the others.
         with self._changed:
             self._ended.append((way, sent, future))
             self._changed.notify_all()
 
-    def _settle(self, way: "_Way", sent: Sent, future: StandardFuture[bytes]) -> None:
+    def _settle(self, way: "_Way", sent: Sent, future: Future[bytes]) -> None:
         try:
             generated = future.result()
         except Infeasible:
@@ -163,25 +166,30 @@ class Dispatch:
             self._unsent.append(sent)
         except (ObjectLost, WorkerLost) as error:
             _log.info("Task %s is sent again: %s", sent.task_id, error)
-            self._unsent.appendleft(sent)
+            self._unsent.append(sent)
         except (CancelledError, SchedulerLost):
-            self._unsent.appendleft(sent)
+            self._unsent.append(sent)
             if way is self._way:
-                self._open_again()
+                self._go_on_elsewhere()
         except Exception as error:
             _log.error("Task %s has failed: %s", sent.task_id, error)
-            self._complete(sent.task_id, b"", error)
+            self._tell_ended(sent.task_id, b"", error)
         else:
-            self._complete(sent.task_id, generated, None)
+            self._tell_ended(sent.task_id, generated, None)
 
-    def _open_again(self) -> None:
-        """Get to a cluster again, after the other program has gone that was the scheduler."""
+    def _go_on_elsewhere(self) -> None:
+        """Get to another cluster on the port, after the scheduler of this one has gone."""
+        if self._is_over:
+            return
+        if self._way.is_own:
+            self._tell_taken_down()
+            return
         self._way.close()
         while not self._is_over:
             try:
                 self._way = _Way(self._port)
             except (HurricaneError, OSError) as error:
-                _log.warning("The cluster is gone, and there is no other yet: %s", error)
+                _log.warning("The scheduler is gone, and there is no other yet: %s", error)
             else:
                 return
             with self._changed:
@@ -200,11 +208,14 @@ class _Way:
             self._client = Client(address="localhost", port=port)
         else:
             self._client = self._cluster.client()
-        # A scheduler in another program may end.
-        self.watched_every = None if self._cluster is not None else _WATCH_SECONDS
         self._next_look = monotonic() + _WATCH_SECONDS
 
-    def submit(self, sent: Sent) -> Future[bytes]:
+    @property
+    def is_own(self) -> bool:
+        """Whether this program is the scheduler."""
+        return self._cluster is not None
+
+    def submit(self, sent: Sent) -> OwnFuture[bytes]:
         delivery = self._client._handle.open()
         return delivery.submit(FUNCTION, _OPTIONS, tuple(sent), {})
 
@@ -216,21 +227,23 @@ class _Way:
         return any(node["resources"]["resources"].get(RESOURCE) for node in nodes)
 
     def is_open(self) -> bool:
-        """Whether the scheduler is there; asked no more often than need be."""
-        if self._cluster is not None or monotonic() < self._next_look:
+        """Whether the scheduler is there; looked for no more often than need be."""
+        if monotonic() < self._next_look:
             return True
         self._next_look = monotonic() + _WATCH_SECONDS
+        if self._cluster is not None:
+            return not self._cluster._server.wait(0)
         try:
             self._nodes()
         except (OSError, RuntimeError):
             return False
         return True
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        nodes: list[dict[str, Any]] = (self._cluster or self._client).status()["nodes"]
-        return nodes
-
     def close(self) -> None:
         self._client._handle.kill()
         if self._cluster is not None:
             self._cluster.close()
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = (self._cluster or self._client).status()["nodes"]
+        return nodes

@@ -176,7 +176,7 @@ class MasterNode:
         """
         if self._dispatch is not None:
             return
-        dispatch = Dispatch(self._port, self._complete)
+        dispatch = Dispatch(self._port, self._on_ended, self._on_taken_down)
         with self._changed:
             self._dispatch = dispatch
             if self._is_stopped:
@@ -186,6 +186,7 @@ class MasterNode:
             for task_id, task in self._sent.items():
                 dispatch.send(task_id, task._pickled_data)
             self._changed.notify_all()
+        _log.info("Waiting for slave nodes on port %s", self._port)
 
     def wait_for_connection(self, timeout: float = -1) -> None:
         """Wait until a slave is there.
@@ -232,6 +233,7 @@ class MasterNode:
             self._sent[task_id] = Task(task_id, pickled, self._port)
             if self._dispatch is not None:
                 self._dispatch.send(task_id, pickled)
+        _log.info("Sending task %s", task_id)
         return task_id
 
     def wait_for_task_completion(self, task_id: int, timeout: float = -1) -> Task | None:
@@ -251,8 +253,11 @@ class MasterNode:
             master is stopped, and at once if no slave is there.
         """
         completed, task = self.is_task_completed(task_id)
-        if completed or not self.has_connection():
+        if completed:
             return task
+        if not self.has_connection():
+            _log.info("There is no slave node, and so task %s is not waited for", task_id)
+            return None
 
         def take() -> tuple[bool, Task | None]:
             task = self._completed.pop(task_id, None)
@@ -314,13 +319,18 @@ class MasterNode:
         if dispatch is not None:
             dispatch.close()
 
-    def _complete(self, task_id: int, result: bytes, error: BaseException | None) -> None:
+    def _on_ended(self, task_id: int, result: bytes, error: BaseException | None) -> None:
         with self._changed:
             task = self._sent.pop(task_id, None)
             if task is not None:  # It was not given up.
+                _log.info("Task %s is completed", task_id)
                 task._end(result, error)
                 self._completed[task_id] = task
                 self._changed.notify_all()
+
+    def _on_taken_down(self) -> None:
+        _log.warning("The cluster was ended by `hurricane down`: this master is stopped")
+        self.stop()
 
     def _wait(self, take: Callable[[], tuple[bool, Task | None]], timeout: float) -> Task | None:
         """Wait until `take` has an answer, and give it; None after `timeout` or `stop`."""

@@ -596,3 +596,22 @@ while True:
     slave = start_slave(hosts[1])
     slave.wait_for_line("^doing 4$")
     master.wait_for_line("^gave <Task")
+
+
+def test_a_master_whose_cluster_is_taken_down_is_stopped(host):
+    master = start_master(
+        host,
+        """
+print(master.wait_for_any_task_completion())
+assert not master.has_connection()
+master.initialize()
+master.wait_for_connection()
+print("again")
+""",
+    )
+    slave = start_slave(host)
+    host.hurricane("down")
+    master.wait_for_line("^None$")
+    master.wait_for_line("^again$")
+    assert master.wait() == 0
+    slave.wait_for_line("The master is gone")
