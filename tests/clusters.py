@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hurricane
-from conditions import DEADLINE_SECONDS
 
 # A cluster in a program of its own, until its standard input ends.
 PROGRAM = """
@@ -68,11 +68,7 @@ def cluster_program(port: int) -> Iterator["subprocess.Popen[str]"]:
 
 
 @contextmanager
-def cluster_and_client() -> Iterator[tuple[hurricane.Cluster, hurricane.Client]]:
-    """Run a cluster with two slots in this process, with a client."""
-    with own_user(), hurricane.Cluster(free_port(), bind=["127.0.0.1"], cpus=2) as cluster:
-        with cluster.client() as client:
-            yield cluster, client
-
-
-__all__ = ["DEADLINE_SECONDS", "cluster_and_client", "cluster_program", "free_port", "own_user"]
+def open_cluster(**options: Any) -> Iterator[hurricane.Cluster]:
+    """Run a cluster of a user of its own in this process."""
+    with own_user(), hurricane.Cluster(free_port(), bind=["127.0.0.1"], **options) as cluster:
+        yield cluster

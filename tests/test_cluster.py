@@ -2,16 +2,13 @@
 
 import concurrent.futures
 import os
-import signal
-import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
 import hurricane
-from clusters import cluster_and_client, cluster_program, free_port, own_user
+from clusters import cluster_program, free_port, open_cluster, own_user
 from conditions import DEADLINE_SECONDS, until
 from hurricane import _native
 
@@ -23,7 +20,7 @@ class Boat:
         self.name = name
 
 
-class Sunk(Exception):  # noqa: N818 - it is a test's
+class Sunk(Exception):
     pass
 
 
@@ -46,8 +43,8 @@ def build_and_name(name):
 
 @pytest.fixture(scope="module")
 def both():
-    with cluster_and_client() as both:
-        yield both
+    with open_cluster(cpus=2) as cluster, cluster.client() as client:
+        yield cluster, client
 
 
 @pytest.fixture
@@ -196,7 +193,7 @@ def test_functions_need_no_file_on_the_nodes(tmp_path, monkeypatch):
         "    return ship.name\n"
     )
     (tmp_path / "harbour.py").write_text("def title(name): return name.title()\n")
-    with own_user(), hurricane.Cluster(free_port(), bind=["127.0.0.1"], node=False) as cluster:
+    with open_cluster(node=False) as cluster:
         nodes = _native.Nodes(
             port=cluster.port,
             cpus=2,
@@ -236,9 +233,8 @@ def test_two_clusters_are_told_apart_by_their_ports():
 
 
 def test_a_port_is_taken_once():
-    with own_user(), hurricane.Cluster(free_port(), node=False) as cluster:
-        with pytest.raises(OSError, match=f"port {cluster.port} is in use"):
-            hurricane.Cluster(cluster.port, name="other", node=False)
+    with open_cluster(node=False) as cluster, pytest.raises(OSError, match="is in use"):
+        hurricane.Cluster(cluster.port, name="other", node=False)
 
 
 def test_a_program_finds_the_cluster_of_its_user(run_program, monkeypatch):
@@ -280,13 +276,16 @@ def calm(sea):
 
 
 def test_an_initializer_comes_before_the_first_task():
-    with own_user(), hurricane.Cluster(free_port(), cpus=2) as cluster:
-        with hurricane.Client(port=cluster.port, initializer=calm, initargs=("calm",)) as client:
-            assert set(client.map(os.getenv, ["SEA"] * 10)) == {"calm"}
+    with open_cluster(cpus=2) as cluster, calmed(cluster) as client:
+        assert set(client.map(os.getenv, ["SEA"] * 10)) == {"calm"}
+
+
+def calmed(cluster):
+    return hurricane.Client(port=cluster.port, initializer=calm, initargs=("calm",))
 
 
 def test_an_initializer_that_fails_fails_the_tasks():
-    with own_user(), hurricane.Cluster(free_port(), cpus=1) as cluster:
+    with open_cluster(cpus=1) as cluster:
         options = {"initializer": sink, "initargs": (Boat("Vasa"),)}
         with hurricane.Client(port=cluster.port, **options) as client:
             with pytest.raises(hurricane.SetupFailed, match="Vasa") as raised:
@@ -297,7 +296,7 @@ def test_an_initializer_that_fails_fails_the_tasks():
 
 
 def test_a_scheduler_that_ends_takes_the_tasks_along():
-    with own_user(), hurricane.Cluster(free_port(), cpus=1) as cluster:
+    with open_cluster(cpus=1) as cluster:
         client = cluster.client()
         running = client.submit(time.sleep, 600)
         until(lambda: cluster.status()["tasks"]["running"] == 1, "the task")
