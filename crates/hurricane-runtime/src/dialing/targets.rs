@@ -7,7 +7,17 @@ use crate::platform::local_socket;
 /// The clusters that a node or a client of this machine may take. A node takes one; a client looks
 /// for all of them. None means that this user holds no key of any, and that nothing was chosen.
 pub fn targets(state: &State, choice: &Choice, role: Role) -> Result<Vec<Target>, TargetError> {
-    let known = Known::gather(state, choice, role)?;
+    let is_served = |port| local_socket::path(port).exists();
+    targets_where(state, choice, role, is_served)
+}
+
+fn targets_where(
+    state: &State,
+    choice: &Choice,
+    role: Role,
+    is_served: impl Fn(u16) -> bool,
+) -> Result<Vec<Target>, TargetError> {
+    let known = Known::gather(state, choice, role, is_served)?;
     match role {
         Role::Node => known.for_node().map(|target| vec![target]),
         Role::Submit => known.for_client(),
@@ -32,7 +42,12 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn gather(state: &State, choice: &'a Choice, role: Role) -> Result<Self, TargetError> {
+    fn gather(
+        state: &State,
+        choice: &'a Choice,
+        role: Role,
+        is_served: impl Fn(u16) -> bool,
+    ) -> Result<Self, TargetError> {
         let address = choice.parsed_address()?;
         let own = state.clusters()?;
         let port = choice
@@ -41,7 +56,7 @@ impl<'a> Known<'a> {
             .or_else(|| port_in(choice.cluster.as_ref()?))
             .unwrap_or(DEFAULT_PORT);
         let leads_here = address.as_ref().is_none_or(Address::is_here);
-        let is_here = leads_here && local_socket::path(port).exists();
+        let is_here = leads_here && is_served(port);
         let is_meant = |membership: &Membership| match &choice.cluster {
             Some(cluster) => {
                 membership.cluster == *cluster
@@ -224,4 +239,191 @@ fn instead(elsewhere: &[(Name, u16)]) -> String {
 
 fn listed(words: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{KeyPair, Roles};
+    use crate::platform::directories::Scratch;
+
+    /// A machine, and what it is a member of.
+    struct Machine {
+        state: State,
+        /// Where a scheduler of this user listens.
+        served: Option<u16>,
+        _scratch: Scratch,
+    }
+
+    impl Machine {
+        fn new(test: &str) -> Self {
+            let scratch = Scratch::new(&format!("targets-{test}"));
+            let state = State::open_at(scratch.0.clone()).expect("nothing is in the way");
+            Self { state, served: None, _scratch: scratch }
+        }
+
+        fn member(self, cluster: &str, port: u16, roles: Roles) -> Self {
+            let key = KeyPair::generate().expect("the system is random").public();
+            let (cluster, name) = (Name::near(cluster), Name::near("rack"));
+            let last_address = None;
+            let membership =
+                Membership { scheduler: key, cluster, port, name, roles, last_address };
+            self.state.remember(&membership).expect("there is space");
+            self
+        }
+
+        fn own_cluster(self, name: &str) -> Self {
+            let cluster = self.state.cluster(&Name::near(name)).expect("it can be made");
+            cluster.key().expect("it can be made");
+            self
+        }
+
+        fn served(self, port: u16) -> Self {
+            Self { served: Some(port), ..self }
+        }
+
+        /// What somebody may take, as `here:PORT` and names of clusters, or why nothing.
+        fn targets(&self, role: Role, choice: &Choice) -> String {
+            let is_served = |port| self.served == Some(port);
+            let text = |target: &Target| match target {
+                Target::Here { port } => format!("here:{port}"),
+                Target::Member(membership) => membership.cluster.to_string(),
+            };
+            match targets_where(&self.state, choice, role, is_served) {
+                Ok(targets) => targets.iter().map(text).collect::<Vec<_>>().join(" "),
+                Err(error) => format!("{error}; {}", error.hint().unwrap_or_default()),
+            }
+        }
+    }
+
+    fn any() -> Choice {
+        Choice::default()
+    }
+
+    fn cluster(name: &str) -> Choice {
+        Choice { cluster: Some(Name::near(name)), ..any() }
+    }
+
+    fn port(port: u16) -> Choice {
+        Choice { port: Some(port), ..any() }
+    }
+
+    fn address(address: &str) -> Choice {
+        Choice { address: Some(address.into()), ..any() }
+    }
+
+    const TICKET: &str = "on the scheduler's machine, and `hurricane join` here with the ticket \
+                          that it prints";
+
+    #[test]
+    fn who_holds_no_key_finds_nothing_and_their_nodes_wait_here() {
+        let machine = Machine::new("no-key");
+        assert_eq!(machine.targets(Role::Submit, &any()), "");
+        assert_eq!(machine.targets(Role::Node, &any()), "here:12222");
+        assert_eq!(machine.targets(Role::Node, &port(7)), "here:7");
+        assert_eq!(machine.targets(Role::Submit, &port(7)), "here:7");
+        let machine = machine.served(12222);
+        assert_eq!(machine.targets(Role::Submit, &any()), "here:12222");
+    }
+
+    #[test]
+    fn memberships_are_chosen_by_port_and_by_name() {
+        let machine = Machine::new("chosen");
+        let machine = machine.member("lab", 12222, Roles::ALL).member("attic", 7, Roles::ALL);
+        for role in [Role::Node, Role::Submit] {
+            assert_eq!(machine.targets(role, &any()), "lab");
+            assert_eq!(machine.targets(role, &port(7)), "attic");
+            assert_eq!(machine.targets(role, &cluster("attic")), "attic");
+            assert_eq!(machine.targets(role, &address("rack:7")), "attic");
+            assert_eq!(machine.targets(role, &address("rack")), "lab");
+            assert_eq!(
+                machine.targets(role, &cluster("cellar")).split_once(';').expect("a hint").0,
+                "this machine is not a member of a cluster called `cellar`"
+            );
+        }
+        let both = Choice { port: Some(7), ..cluster("lab") };
+        assert!(machine.targets(Role::Node, &both).starts_with("this machine is not a member"));
+    }
+
+    #[test]
+    fn of_two_on_one_port_a_node_takes_none_and_a_client_looks_for_both() {
+        let machine = Machine::new("two");
+        let machine = machine.member("lab", 7, Roles::ALL).member("attic", 7, Roles::ALL);
+        assert_eq!(
+            machine.targets(Role::Node, &port(7)),
+            "this machine is a member of several clusters on port 7: `attic`, `lab`; choose one \
+             with `--cluster` or HURRICANE_CLUSTER, as in `--cluster attic`"
+        );
+        assert_eq!(machine.targets(Role::Node, &cluster("lab")), "lab");
+        assert_eq!(machine.targets(Role::Submit, &port(7)), "attic lab");
+    }
+
+    #[test]
+    fn roles_hold() {
+        let machine = Machine::new("roles").member("lab", 12222, Roles::NODE);
+        assert_eq!(machine.targets(Role::Node, &any()), "lab");
+        let refused = format!(
+            "this machine may not submit tasks to `lab`: it was enrolled for another role; run \
+             `hurricane invite --role submit` {TICKET}"
+        );
+        for choice in [any(), cluster("lab"), address("rack"), port(12222)] {
+            assert_eq!(machine.targets(Role::Submit, &choice), refused);
+        }
+        let machine = Machine::new("roles-submit").member("lab", 12222, Roles::SUBMIT);
+        assert_eq!(machine.targets(Role::Submit, &any()), "lab");
+        assert_eq!(
+            machine.targets(Role::Node, &any()),
+            format!(
+                "this machine may not run tasks of `lab`: it was enrolled for another role; run \
+                 `hurricane invite` {TICKET}"
+            )
+        );
+        // This user's own scheduler on this host needs no key.
+        let machine = machine.served(12222);
+        assert_eq!(machine.targets(Role::Node, &any()), "here:12222");
+        assert_eq!(machine.targets(Role::Submit, &any()), "here:12222 lab");
+    }
+
+    #[test]
+    fn what_is_on_another_port_is_named() {
+        let machine = Machine::new("elsewhere").member("lab", 13000, Roles::ALL);
+        assert_eq!(
+            machine.targets(Role::Node, &any()),
+            "this machine is a member of no cluster on port 12222, but of `lab` on port 13000; \
+             choose it with `--port 13000` or HURRICANE_PORT"
+        );
+        // A program looks on the port, and runs on this machine.
+        assert_eq!(machine.targets(Role::Submit, &any()), "");
+        assert_eq!(machine.targets(Role::Node, &port(12222)), "here:12222");
+    }
+
+    #[test]
+    fn an_own_cluster_is_looked_for_here() {
+        let machine = Machine::new("own").own_cluster("port-12222");
+        assert_eq!(machine.targets(Role::Node, &any()), "here:12222");
+        assert_eq!(machine.targets(Role::Submit, &any()), "here:12222");
+        assert_eq!(machine.targets(Role::Submit, &address("127.0.0.1")), "here:12222");
+        assert!(machine.targets(Role::Submit, &address("rack")).starts_with("this machine is a "));
+        let machine = machine.own_cluster("port-7");
+        assert_eq!(machine.targets(Role::Submit, &cluster("port-7")), "here:7");
+    }
+
+    #[test]
+    fn an_own_cluster_that_runs_here_is_not_found_twice() {
+        let machine = Machine::new("own-member").own_cluster("lab").served(12222);
+        let cluster = machine.state.cluster(&Name::near("lab")).expect("it is there");
+        let membership = Membership {
+            scheduler: cluster.key().expect("it is there").public(),
+            cluster: Name::near("lab"),
+            port: 12222,
+            name: Name::near("rack"),
+            roles: Roles::ALL,
+            last_address: None,
+        };
+        machine.state.remember(&membership).expect("there is space");
+        assert_eq!(machine.targets(Role::Submit, &any()), "here:12222");
+        // On another host with the same home it is found by its key.
+        let elsewhere = Machine { served: None, ..machine };
+        assert_eq!(elsewhere.targets(Role::Submit, &any()), "here:12222 lab");
+    }
 }
