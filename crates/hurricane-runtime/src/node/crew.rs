@@ -36,7 +36,7 @@ pub enum WorkerSource {
 
 /// What all nodes of a process need to have their tasks run.
 pub(super) enum Equipment {
-    Processes { program: Program, directory: Arc<OwnDirectory> },
+    Processes { program: Box<Program>, directory: Arc<OwnDirectory> },
     Caller(Caller),
 }
 
@@ -49,6 +49,7 @@ impl Equipment {
                 let program = Program::new(command.clone(), name, setup.clone(), mask);
                 let checked = program.check();
                 checked.map_err(|error| NodesError::Program(error.to_string().into()))?;
+                let program = Box::new(program);
                 Ok(Self::Processes { program, directory: Arc::new(OwnDirectory::make()?) })
             }
             WorkerSource::Caller(caller) => Ok(Self::Caller(caller.clone())),

@@ -64,7 +64,7 @@ impl Member {
             match end {
                 End::Wished => return,
                 End::Over(reason) => self.on_over(reason, was_member).await,
-                End::Refused(error) => self.report(Report::Refused(error.to_string())),
+                End::Refused(error) => self.report(Report::Refused(with_hint(&error))),
             }
         }
     }
@@ -80,11 +80,11 @@ impl Member {
         let is_news =
             |(told, since): &(String, Instant)| *told != sentence || since.elapsed() >= TELL_EVERY;
         if self.told.as_ref().is_none_or(is_news) {
-            let is_refusal = error.is_refusal();
-            self.told = Some((sentence.clone(), Instant::now()));
-            self.report(match is_refusal {
-                true => Report::Refused(sentence),
-                false => Report::Looking(error),
+            self.told = Some((sentence, Instant::now()));
+            self.report(if error.is_refusal() {
+                Report::Refused(with_hint(&error))
+            } else {
+                Report::Looking(error)
             });
         }
     }
@@ -113,4 +113,9 @@ impl Member {
         // A wish that came before the clone is seen by whoever calls.
         let _ = timeout(pause, wish.wait_for(|wish| *wish != Wish::Stay)).await;
     }
+}
+
+fn with_hint(error: &DialError) -> String {
+    let hint = error.hint().map(|hint| format!("; {hint}"));
+    format!("{error}{}", hint.unwrap_or_default())
 }

@@ -19,6 +19,7 @@ use super::piece;
 use super::roster::Roster;
 use crate::greeting::{Greeting, Side, greet_dialer};
 use crate::identity::{KeyPair, PublicKey};
+use crate::platform::fork::HiddenFromChildren;
 use crate::platform::tcp;
 use crate::store::Store;
 use crate::strangers::{Source, Strangers};
@@ -31,7 +32,7 @@ const MAX_QUESTION_BYTES: u64 = 256;
 const READ_BYTES: usize = 1 << 10;
 
 /// A connection over which nothing was asked for so long is closed.
-const IDLE_FOR: Duration = Duration::from_secs(60);
+const IDLE_FOR: Duration = Duration::from_mins(1);
 
 /// How long somebody may take to receive a piece: on a link of 1 Mbit/s it is 2 s.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
@@ -42,6 +43,8 @@ const MAX_LINES_OF_KEY: usize = 256;
 
 /// How long nobody is let in after the system had no descriptor for one who came.
 const PAUSE: Duration = Duration::from_millis(100);
+
+type Hidden = HiddenFromChildren<TcpStream>;
 
 /// The listener of this process's nodes.
 pub(crate) struct Door {
@@ -72,14 +75,15 @@ impl Door {
                 door.cut(key);
             }
         }));
-        tokio::task::spawn_local(door.let_in(listener));
+        tokio::task::spawn_local(door.let_in(HiddenFromChildren::new(listener)));
         Ok(port)
     }
 
-    async fn let_in(self: Rc<Self>, listener: TcpListener) {
+    async fn let_in(self: Rc<Self>, listener: HiddenFromChildren<TcpListener>) {
         loop {
-            match listener.accept().await {
+            match listener.get_ref().accept().await {
                 Ok((stream, address)) => {
+                    let stream = HiddenFromChildren::new(stream);
                     let source = Source::from(address.ip());
                     if self.strangers.borrow_mut().enter(source) {
                         tokio::task::spawn_local(Rc::clone(&self).receive(stream, source));
@@ -90,7 +94,7 @@ impl Door {
         }
     }
 
-    async fn receive(self: Rc<Self>, stream: TcpStream, source: Source) {
+    async fn receive(self: Rc<Self>, stream: Hidden, source: Source) {
         let greeted = self.greet(stream).await;
         self.strangers.borrow_mut().leave(source);
         let Some((stream, key)) = greeted else { return };
@@ -98,9 +102,9 @@ impl Door {
         self.enter(stream, key);
     }
 
-    async fn greet(&self, stream: TcpStream) -> Option<(Secured<TcpStream>, PublicKey)> {
-        // It is quick without it as well.
-        let _ = tcp::prepare(&stream);
+    async fn greet(&self, stream: Hidden) -> Option<(Secured<Hidden>, PublicKey)> {
+        // Without that it is slower.
+        let _ = tcp::prepare(stream.get_ref());
         let accepted = self.doors.accept(stream, false).await.ok()?;
         let Accepted::Member { mut stream, key } = accepted else { return None };
         greet_dialer(&mut stream, &Greeting::own(Side::Node, None)).await.ok()?;
@@ -108,7 +112,7 @@ impl Door {
     }
 
     /// Serves one who was let in, in a task that ends with the right of its key.
-    fn enter(self: &Rc<Self>, stream: Secured<TcpStream>, key: PublicKey) {
+    fn enter(self: &Rc<Self>, stream: Secured<Hidden>, key: PublicKey) {
         // It may have gone since it was shown.
         if self.roster.keys().roles_of(&key).is_none() {
             return;
@@ -130,7 +134,7 @@ impl Door {
     }
 
     /// Answers questions one by one, so that who does not take the answers asks no more.
-    async fn serve(&self, mut stream: Secured<TcpStream>) -> io::Result<()> {
+    async fn serve(&self, mut stream: Secured<Hidden>) -> io::Result<()> {
         let mut decoder = Decoder::new(MAX_QUESTION_BYTES);
         let mut answer = Vec::new();
         loop {

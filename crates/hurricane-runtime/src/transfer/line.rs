@@ -16,6 +16,7 @@ use super::pull::Pieces;
 use crate::framed::MAX_MEMBER_FRAME_BYTES;
 use crate::greeting::{Greeting, GreetingError, Side, greet_scheduler};
 use crate::identity::{KeyPair, PublicKey};
+use crate::platform::fork::HiddenFromChildren;
 use crate::platform::tcp;
 use crate::tls::{self, HandshakeError, Pin, Purpose, Secured};
 
@@ -29,9 +30,11 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// How often.
 const MAX_TRIES: u32 = 20;
 
+type Hidden = HiddenFromChildren<TcpStream>;
+
 /// A connection to a holder of objects.
 pub(super) struct Line {
-    stream: Secured<TcpStream>,
+    stream: Secured<Hidden>,
     decoder: Decoder,
     /// Questions that were not written yet.
     outgoing: Vec<u8>,
@@ -56,7 +59,7 @@ impl Line {
         None
     }
 
-    fn over(stream: Secured<TcpStream>) -> Self {
+    fn over(stream: Secured<Hidden>) -> Self {
         Self {
             stream,
             decoder: Decoder::new(MAX_MEMBER_FRAME_BYTES),
@@ -103,7 +106,7 @@ impl Pieces for Line {
 }
 
 /// A connection to one address, if the node with the pinned key answers there.
-async fn reach(address: SocketAddr, config: Arc<ClientConfig>) -> Option<Secured<TcpStream>> {
+async fn reach(address: SocketAddr, config: Arc<ClientConfig>) -> Option<Secured<Hidden>> {
     for _ in 0..MAX_TRIES {
         let stream = TcpStream::connect(address).await.ok()?;
         match greeted(stream, Arc::clone(&config)).await {
@@ -121,10 +124,10 @@ async fn reach(address: SocketAddr, config: Arc<ClientConfig>) -> Option<Secured
 async fn greeted(
     stream: TcpStream,
     config: Arc<ClientConfig>,
-) -> Result<Secured<TcpStream>, GreetingError> {
-    // It is quick without it as well.
+) -> Result<Secured<Hidden>, GreetingError> {
+    // Without that it is slower.
     let _ = tcp::prepare(&stream);
-    let mut stream = tls::connect(config, stream).await?;
+    let mut stream = tls::connect(config, HiddenFromChildren::new(stream)).await?;
     greet_scheduler(&mut stream, &Greeting::own(Side::Fetcher, None)).await?;
     Ok(stream)
 }

@@ -39,7 +39,7 @@ impl Patience {
     /// By the scheduler: it answers in any case, unless it is gone, which the session notices; this
     /// is for its mistakes.
     pub(super) const RELAY: Self =
-        Self { first: Duration::from_secs(60), further: Duration::from_secs(60) };
+        Self { first: Duration::from_mins(1), further: Duration::from_mins(1) };
 }
 
 /// How it went.

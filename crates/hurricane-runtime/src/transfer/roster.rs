@@ -20,8 +20,10 @@ pub(crate) struct Roster {
     nodes_of_key: RefCell<BTreeMap<PublicKey, usize>>,
     keys: AuthorizedKeys,
     /// Does what must be done when a key is let in no more.
-    on_key_gone: RefCell<Box<dyn Fn(&PublicKey)>>,
+    on_key_gone: RefCell<OnKeyGone>,
 }
+
+type OnKeyGone = Box<dyn Fn(&PublicKey)>;
 
 struct Seen {
     place: Rc<NodePlace>,
@@ -48,7 +50,7 @@ impl Roster {
     }
 
     /// Who is to be told when a key is let in no more.
-    pub(super) fn when_key_goes(&self, tell: Box<dyn Fn(&PublicKey)>) {
+    pub(super) fn when_key_goes(&self, tell: OnKeyGone) {
         *self.on_key_gone.borrow_mut() = tell;
     }
 
@@ -95,9 +97,10 @@ impl Roster {
         let Some(seen) = places.get_mut(&node) else { return };
         seen.by.remove(&own);
         if seen.by.is_empty() {
-            let seen = places.remove(&node);
+            let key = seen.key;
+            places.remove(&node);
             drop(places);
-            seen.into_iter().for_each(|seen| self.let_out(seen.key));
+            self.let_out(key);
         }
     }
 

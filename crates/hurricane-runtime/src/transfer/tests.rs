@@ -60,7 +60,9 @@ impl Process {
         let (store, roster) = (Arc::<Store>::default(), Roster::new());
         let port = Door::open(Arc::clone(&store), &roster, &key).expect("a port is free");
         let transfer = Transfer::new(Arc::clone(&store), Rc::clone(&roster), &key);
-        nodes.iter().for_each(|node| roster.enter(*node));
+        for node in nodes {
+            roster.enter(*node);
+        }
         Self { key, store, roster, transfer, port }
     }
 
@@ -85,7 +87,7 @@ fn holder_and_asker() -> (Process, Process) {
 /// What somebody was told.
 type Heard = Rc<RefCell<Vec<(ObjectId, bool)>>>;
 
-fn asker(node: NodeId, relay: &Rc<Relay>) -> (Asker, Heard) {
+fn needing(node: NodeId, relay: &Rc<Relay>) -> (Asker, Heard) {
     let heard = Heard::default();
     let hearing = Rc::clone(&heard);
     let done = Rc::new(move |object, is_here| hearing.borrow_mut().push((object, is_here)));
@@ -124,8 +126,8 @@ fn an_object_comes_from_its_holder() {
         let (relay, relayed) = silent_relay();
         for number in 1..=3 {
             holder.store.insert(HOLDER, object(HOLDER, number), large());
-            let (asker, heard) = asker(ASKER, &relay);
-            asking.transfer.fetch(asker, object(HOLDER, number));
+            let (needs, heard) = needing(ASKER, &relay);
+            asking.transfer.fetch(needs, object(HOLDER, number));
             eventually("it was told", || !heard.borrow().is_empty()).await;
             assert_eq!(*heard.borrow(), [(object(HOLDER, number), true)]);
             assert_eq!(asking.store.get(object(HOLDER, number)), Some(large()));
@@ -145,8 +147,8 @@ fn many_come_at_once_and_each_once() {
             let bytes = Bytes::from(vec![7; 70_000]);
             holder.store.insert(HOLDER, object(HOLDER, number), bytes);
             for node in [ASKER, OTHER_ASKER] {
-                let (asker, heard) = asker(node, &relay);
-                asking.transfer.fetch(asker, object(HOLDER, number));
+                let (needs, heard) = needing(node, &relay);
+                asking.transfer.fetch(needs, object(HOLDER, number));
                 all_heard.push(heard);
             }
         }
@@ -166,8 +168,8 @@ fn where_the_holder_cannot_be_reached_the_scheduler_can() {
         // Nobody listens there.
         asking.roster.here(ASKER, holder.place_at(HOLDER, 1));
         holder.store.insert(HOLDER, object(HOLDER, 1), large());
-        let (asker, heard) = asker(ASKER, &relay_to(&holder));
-        asking.transfer.fetch(asker, object(HOLDER, 1));
+        let (needs, heard) = needing(ASKER, &relay_to(&holder));
+        asking.transfer.fetch(needs, object(HOLDER, 1));
         eventually("it was told", || !heard.borrow().is_empty()).await;
         assert_eq!(*heard.borrow(), [(object(HOLDER, 1), true)]);
         assert_eq!(asking.store.get(object(HOLDER, 1)), Some(large()));
@@ -185,8 +187,8 @@ fn a_holder_that_says_nothing_costs_a_second() {
         let began = Instant::now();
         for number in 1..=3 {
             holder.store.insert(HOLDER, object(HOLDER, number), large());
-            let (asker, heard) = asker(ASKER, &relay);
-            asking.transfer.fetch(asker, object(HOLDER, number));
+            let (needs, heard) = needing(ASKER, &relay);
+            asking.transfer.fetch(needs, object(HOLDER, number));
             eventually("it was told", || !heard.borrow().is_empty()).await;
             assert_eq!(*heard.borrow(), [(object(HOLDER, number), true)]);
         }
@@ -205,8 +207,8 @@ fn what_is_gone_is_told() {
         let unknown = object(NodeId(77), 1);
         let of_scheduler = object(NodeId::SCHEDULER, 1);
         for object in [known, unknown, of_scheduler] {
-            let (asker, heard) = asker(ASKER, &relay);
-            asking.transfer.fetch(asker, object);
+            let (needs, heard) = needing(ASKER, &relay);
+            asking.transfer.fetch(needs, object);
             eventually("it was told", || !heard.borrow().is_empty()).await;
             assert_eq!(*heard.borrow(), [(object, false)]);
         }
@@ -219,9 +221,9 @@ fn siblings_share() {
         let process = Process::start(&[HOLDER, SIBLING]);
         let (relay, relayed) = silent_relay();
         process.store.insert(HOLDER, object(HOLDER, 1), large());
-        let (asker, heard) = asker(SIBLING, &relay);
-        process.transfer.fetch(asker.clone(), object(HOLDER, 1));
-        process.transfer.fetch(asker, object(HOLDER, 2));
+        let (needs, heard) = needing(SIBLING, &relay);
+        process.transfer.fetch(needs.clone(), object(HOLDER, 1));
+        process.transfer.fetch(needs, object(HOLDER, 2));
         assert_eq!(*heard.borrow(), [(object(HOLDER, 1), true), (object(HOLDER, 2), false)]);
         process.transfer.forget(SIBLING);
         assert!(process.store.get(object(HOLDER, 1)).is_some());
@@ -239,8 +241,8 @@ fn another_asker_goes_on_when_the_first_one_leaves() {
         asking.roster.here(ASKER, holder.place_at(HOLDER, 1));
         holder.store.insert(HOLDER, object(HOLDER, 1), large());
         let (silent, asked) = silent_relay();
-        let (first, first_heard) = asker(ASKER, &silent);
-        let (second, second_heard) = asker(OTHER_ASKER, &relay_to(&holder));
+        let (first, first_heard) = needing(ASKER, &silent);
+        let (second, second_heard) = needing(OTHER_ASKER, &relay_to(&holder));
         asking.transfer.fetch(first, object(HOLDER, 1));
         asking.transfer.fetch(second, object(HOLDER, 1));
         eventually("the first one asks", || asked.get() > 0).await;
@@ -258,8 +260,8 @@ fn nothing_goes_on_for_those_who_are_gone() {
         let (holder, asking) = holder_and_asker();
         asking.roster.here(ASKER, holder.place_at(HOLDER, 1));
         let (silent, asked) = silent_relay();
-        let (asker, heard) = asker(ASKER, &silent);
-        asking.transfer.fetch(asker, object(HOLDER, 1));
+        let (needs, heard) = needing(ASKER, &silent);
+        asking.transfer.fetch(needs, object(HOLDER, 1));
         eventually("it asks", || asked.get() > 0).await;
         asking.transfer.forget(ASKER);
         assert!(asking.transfer.fetches.borrow().is_empty());

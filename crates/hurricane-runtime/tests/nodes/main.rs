@@ -47,9 +47,9 @@ fn large_results_go_from_node_to_node() {
     let make = ["left", "right"].map(|name| client.define_on("size", Some(name)));
     let join = ["left", "right"].map(|name| client.define_on("join", Some(name)));
     let sizes = [100_000_usize, 20 << 20];
-    let made = make.map(|make| sizes.map(|size| client.submit(make, size.to_string(), &[])));
+    let parts = make.map(|make| sizes.map(|size| client.submit(make, size.to_string(), &[])));
     let put = client.connection.put(vec![9; 1 << 20].into()).expect("it is allowed");
-    let inputs = [made[0][0], made[0][1], put, made[1][0], made[1][1]];
+    let inputs = [parts[0][0], parts[0][1], put, parts[1][0], parts[1][1]];
     let expected: Vec<u8> = [vec![7; sizes[0] + sizes[1]], vec![9; 1 << 20]].concat();
     let expected = [expected, vec![7; sizes[0] + sizes[1]]].concat();
     let joined = join.map(|join| client.submit(join, "", &inputs));
@@ -67,14 +67,14 @@ fn siblings_share_what_they_have() {
     eventually("both joined", || site.members() == 2);
     let mut client = site.client();
     let (make, join) = (client.define("size"), client.define("join"));
-    let made: Vec<_> = (0..4).map(|_| client.submit(make, "5000000", &[])).collect();
-    let joined: Vec<_> = (0..8).map(|_| client.submit(join, "", &made)).collect();
+    let parts: Vec<_> = (0..4).map(|_| client.submit(make, "5000000", &[])).collect();
+    let joined: Vec<_> = (0..8).map(|_| client.submit(join, "", &parts)).collect();
     for number in joined {
         assert!(client.result_of(number) == vec![7; 20_000_000]);
         client.connection.release(vec![number]).expect("the connection is open");
     }
     // The copies went with the tasks that needed them; the originals are there.
-    for number in made {
+    for number in parts {
         assert_eq!(client.result_of(number).len(), 5_000_000);
     }
     drop(machine);

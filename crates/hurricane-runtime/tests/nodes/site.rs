@@ -21,7 +21,7 @@ use hurricane_runtime::remote::Remote;
 use hurricane_runtime::scheduler::{Server, ServerConfig};
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_test-program");
 
