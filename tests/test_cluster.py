@@ -14,6 +14,8 @@ from hurricane import _native
 
 MEGABYTES = 5_000_000
 
+sea = "rough"
+
 
 class Boat:
     def __init__(self, name):
@@ -271,13 +273,22 @@ def test_what_cannot_be_chosen_is_an_error(choice):
         hurricane.Client(**choice)
 
 
-def calm(sea):
-    os.environ["SEA"] = sea
+def calm(how):
+    global sea
+    sea = how
+
+
+def look():
+    return sea
 
 
 def test_an_initializer_comes_before_the_first_task():
     with open_cluster(cpus=2) as cluster, calmed(cluster) as client:
-        assert set(client.map(os.getenv, ["SEA"] * 10)) == {"calm"}
+        assert {client.submit(look).result() for _ in range(10)} == {"calm"}
+        assert set(client.map(lambda _: look(), range(100))) == {"calm"}
+        # Others are not concerned.
+        with cluster.client() as other:
+            assert other.submit(look).result() == "rough"
 
 
 def calmed(cluster):

@@ -147,3 +147,44 @@ client.shutdown()
     assert done.stdout.startswith("SetupFailed")
     assert "A worker cannot enter the working directory" in done.stdout
     assert "No such file or directory" in done.stdout
+
+
+def test_tasks_see_what_the_initializer_has_set(run_program: RunProgram) -> None:
+    done = run_program("""
+import hurricane
+
+model = None
+
+def load(name):
+    global model
+    model = [name]
+
+def use(number):
+    return model, number
+
+with hurricane.Client(max_workers=2, initializer=load, initargs=("large",)) as client:
+    print([client.submit(use, number).result() for number in range(2)])
+    print(set(client.map(lambda _: model[0], range(100))))
+""")
+    assert done.stdout == "[(['large'], 0), (['large'], 1)]\n{'large'}\n"
+
+
+def test_classes_of_the_program_go_from_worker_to_worker(run_program: RunProgram) -> None:
+    done = run_program("""
+import hurricane
+
+class Boat:
+    def __init__(self, name):
+        self.name = name
+
+def name_of(boat):
+    assert isinstance(boat, Boat)
+    return boat.name
+
+def build_and_name(name):
+    return hurricane.submit(name_of, Boat(name)).result()
+
+with hurricane.Client(max_workers=2) as client:
+    print(client.submit(build_and_name, "Argo").result())
+""")
+    assert done.stdout == "Argo\n"

@@ -116,8 +116,10 @@ def _enter(link: WorkerLink, directory: str) -> None:
 
 
 def _initialize(link: WorkerLink, initializer: bytes) -> None:
+    from hurricane._initializer import initialize
+
     try:
-        loads_function(initializer)()
+        initialize(initializer)
     except BaseException as error:  # It is a stranger's code, as tasks are.
         _give_up(link, describe_exception(error, link.node_name(), "initializer"))
 

@@ -243,15 +243,18 @@ def run_script(
 
 
 def create_tests(
-    base: type[OnHurricane], *mixins: type, executor_type: type[hurricane.Client] = hurricane.Client
+    base: type[OnHurricane],
+    *mixins: type,
+    executor_type: type[hurricane.Client] = hurricane.Client,
+    module: dict[str, Any] = globals(),  # noqa: B008 - it is what is meant
 ) -> None:
-    """Make the class that runs the tests of the first of `mixins` on hurricane."""
+    """Make the class that runs the tests of the first of `mixins` on hurricane, in a module."""
     tests = mixins[0]
-    attributes: dict[str, object] = {"executor_type": executor_type, "__module__": __name__}
+    attributes = {"executor_type": executor_type, "__module__": module["__name__"]}
     for test, reason in INAPPLICABLE.items():
         if hasattr(tests, test):
             attributes[test] = unittest.skip(reason)(getattr(tests, test))
-    globals()[tests.__name__] = type(tests.__name__, (base, *mixins), attributes)
+    module[tests.__name__] = type(tests.__name__, (base, *mixins), attributes)
 
 
 cpython: Any = Installed()
