@@ -10,11 +10,11 @@ use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, Number};
 use hurricane_core::message::{Definition, Ending, Stream, Value};
 use hurricane_core::resources::Resources;
-use hurricane_runtime::client::Received;
+use hurricane_runtime::client::{Fetched, Received};
 use hurricane_runtime::{Connection, Local, LocalConfig};
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_test-program");
 
@@ -105,8 +105,11 @@ impl Cluster {
         match self.end_of(number) {
             Ending::Done(Value::Inline(bytes)) => bytes,
             Ending::Done(Value::Stored(stored)) => {
-                let fetched = self.connection.fetch(stored.object).expect("the connection is open");
-                fetched.expect("it was not released")
+                let fetched = self.connection.fetch(stored.object, PATIENCE);
+                match fetched.expect("the connection is open") {
+                    Fetched::Value(bytes) => bytes,
+                    other => panic!("it was not released: {other:?}"),
+                }
             }
             other => panic!("task {number} ended so: {other:?}"),
         }

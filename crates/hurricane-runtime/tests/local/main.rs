@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use hurricane_core::message::{Ending, Exit, Failure, Stream, Value};
 use hurricane_core::resources::Amount;
 use hurricane_runtime::Local;
-use hurricane_runtime::client::{ConnectionError, SubmitError};
+use hurricane_runtime::client::{ConnectionError, Fetched, SubmitError};
 
-use cluster::{Cluster, PROGRAM, Scratch, config, eventually, is_alive, processes_in};
+use cluster::{Cluster, PATIENCE, PROGRAM, Scratch, config, eventually, is_alive, processes_in};
 
 #[test]
 fn two_hundred_tasks_run_in_two_workers() {
@@ -44,10 +44,12 @@ fn a_large_result_stays_until_it_is_released() {
         panic!("20 MiB travel in no message");
     };
     assert_eq!(stored.size_bytes, 20 << 20);
-    let fetched = cluster.connection.fetch(stored.object).expect("the connection is open");
-    assert_eq!(fetched.expect("it is held"), vec![7; 20 << 20]);
+    let fetched = cluster.connection.fetch(stored.object, PATIENCE);
+    assert_eq!(fetched, Ok(Fetched::Value(vec![7; 20 << 20].into())));
     cluster.connection.release(vec![number]).expect("the connection is open");
-    eventually("it is gone", || cluster.connection.fetch(stored.object) == Ok(None));
+    eventually("it is gone", || {
+        cluster.connection.fetch(stored.object, Duration::ZERO) == Ok(Fetched::Gone)
+    });
     let definition = cluster.define("echo", |_| {});
     let outcome = cluster.connection.submit(7, definition, "".into(), vec![number]);
     assert_eq!(outcome, Err(SubmitError::DependencyReleased));
