@@ -2,7 +2,10 @@
 
 import concurrent.futures
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -196,12 +199,7 @@ def test_functions_need_no_file_on_the_nodes(tmp_path, monkeypatch):
     )
     (tmp_path / "harbour.py").write_text("def title(name): return name.title()\n")
     with open_cluster(node=False) as cluster:
-        nodes = _native.Nodes(
-            port=cluster.port,
-            cpus=2,
-            worker_command=[*worker_command()],
-            setup=hurricane._launch.node_setup(),
-        )
+        node = start_node(cluster)
         monkeypatch.syspath_prepend(tmp_path)
         import fleet
 
@@ -213,7 +211,7 @@ def test_functions_need_no_file_on_the_nodes(tmp_path, monkeypatch):
             assert later.result() == "Vasa"
             names = client.map(lambda ship: fleet.harbour.title(ship.name), [ship] * 3)
             assert list(names) == ["Argo"] * 3
-        nodes.stop()
+        node.stop()
 
 
 def worker_command():
@@ -251,6 +249,52 @@ def test_a_program_finds_the_cluster_of_its_user(run_program, monkeypatch):
             "None\n",
             "hurricane: no cluster was found; running on this machine\n",
         )
+
+
+def test_a_machine_that_joined_may_submit():
+    with open_cluster(cpus=1) as cluster:
+        ticket = cluster.invite(role="submit")
+        with own_user():
+            join(ticket, cluster)
+            with hurricane.Client(port=cluster.port) as client:
+                assert client.submit(bytes.upper, b"x" * MEGABYTES).result() == b"X" * MEGABYTES
+            with hurricane.Client(address=f"127.0.0.1:{cluster.port}") as client:
+                assert client.submit(abs, -1).result() == 1
+            with hurricane.Client(cluster=f"port-{cluster.port}") as client:
+                assert client.status()["cluster"]["members"] == []
+        assert [member["roles"] for member in cluster.status()["cluster"]["members"]] == ["submit"]
+
+
+def test_a_machine_that_joined_as_a_node_may_not_submit():
+    with open_cluster(node=False) as cluster:
+        ticket = cluster.invite()
+        with own_user():
+            node = start_joining(ticket, cluster)
+            until(lambda: cluster.status()["nodes"], "the node")
+            node.terminate()
+            node.wait(DEADLINE_SECONDS)
+            with pytest.raises(ConnectionError, match=r"hurricane invite --role submit"):
+                hurricane.Client(port=cluster.port)
+
+
+def join(ticket, cluster):
+    joining = start_joining(ticket, cluster)
+    assert joining.wait(DEADLINE_SECONDS) == 0
+
+
+def start_joining(ticket, cluster):
+    command = [sys.executable, "-m", "hurricane", "join", ticket]
+    return subprocess.Popen([*command, "--address", f"127.0.0.1:{cluster.port}"])
+
+
+def test_a_scheduler_that_is_away_is_waited_for_in_words(capfd):
+    with own_user():
+        port = free_port()
+        with cluster_program(port):
+            client = hurricane.Client(port=port)
+            client.submit(abs, 1).result()
+        until(lambda: "waiting for the scheduler" in capfd.readouterr().err, "the line")
+        client._handle.kill()
 
 
 def test_no_key_means_no_search(run_program):
@@ -304,6 +348,65 @@ def test_an_initializer_that_fails_fails_the_tasks():
             assert isinstance(raised.value.__cause__, Sunk)
             with pytest.raises(hurricane.SetupFailed):
                 list(client.map(abs, range(3)))
+
+
+def test_values_that_are_lost_with_their_node_are_computed_again():
+    with open_cluster(node=False) as cluster, cluster.client() as client:
+        first = start_node(cluster)
+        kept = client.submit(os.urandom, MEGABYTES)
+        made = client.submit(bytes, MEGABYTES)
+        length = client.submit(len, kept)
+        assert length.result() == MEGABYTES
+        content = kept.result()
+        second = start_node(cluster)
+        first.stop()
+        # What is here already stays what it was.
+        assert kept.result() == content
+        assert made.result() == bytes(MEGABYTES)
+        assert client.submit(len, made).result() == MEGABYTES
+        second.stop()
+
+
+def test_a_lost_value_that_cannot_be_made_again_is_an_error(tmp_path):
+    def once(mark):
+        mark.touch(exist_ok=False)
+        return bytes(MEGABYTES)
+
+    with open_cluster(node=False) as cluster, cluster.client() as client:
+        first = start_node(cluster)
+        made = client.submit(once, tmp_path / "mark")
+        hurricane.wait([made])
+        second = start_node(cluster)
+        first.stop()
+        with pytest.raises(FileExistsError):
+            made.result()
+        with pytest.raises(FileExistsError):
+            client.submit(len, made).result()
+        second.stop()
+
+
+def start_node(cluster):
+    return _native.Nodes(
+        port=cluster.port,
+        cpus=1,
+        worker_command=worker_command(),
+        setup=hurricane._launch.node_setup(),
+    )
+
+
+def test_a_scheduler_that_stands_still_is_waited_for():
+    with own_user():
+        port = free_port()
+        with cluster_program(port) as program, hurricane.Client(port=port) as client:
+            assert client.submit(abs, -1).result() == 1
+            program.send_signal(signal.SIGSTOP)
+            going_on = threading.Timer(2, program.send_signal, [signal.SIGCONT])
+            going_on.start()
+            # More than may be on its way at once.
+            values = [client.put(bytes(MEGABYTES)) for _ in range(30)]
+            lengths = [client.submit(len, value) for value in values]
+            assert [length.result() for length in lengths] == [MEGABYTES] * 30
+            going_on.join()
 
 
 def test_a_scheduler_that_ends_takes_the_tasks_along():
