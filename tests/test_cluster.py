@@ -445,25 +445,35 @@ def test_workers_end_with_the_program(tmp_path):
         until(lambda: not os.path.exists(f"/proc/{pid}"), "the worker's end")
 
 
-def test_a_forked_child_has_no_part_in_it(cluster, client):
-    client.submit(abs, 1).result()
-    connected = sockets()
-    child = os.fork()
-    if child == 0:
-        try:
-            client.submit(abs, 1)
-        except RuntimeError:
-            os._exit(0 if len(sockets()) < len(connected) else 2)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert client.submit(abs, -1).result() == 1
-
+def test_a_forked_child_has_no_part_in_it(run_program):
+    with open_cluster(cpus=1) as cluster:
+        done = run_program(f"""
+import os
+import hurricane
 
 def sockets():
     links = []
     for name in os.listdir("/proc/self/fd"):
         try:
-            links.append(os.readlink(f"/proc/self/fd/{name}"))
+            links.append(os.readlink(f"/proc/self/fd/{{name}}"))
         except FileNotFoundError:
             continue
-    return [link for link in links if link.startswith("socket:")]
+    return len([link for link in links if link.startswith("socket:")])
+
+with hurricane.Client(port={cluster.port}) as client:
+    future = client.submit(abs, -1)
+    assert future.result() == 1
+    assert sockets() > 0
+    child = os.fork()
+    if child == 0:
+        try:
+            client.submit(abs, 1)
+        except RuntimeError as error:
+            print(error, sockets(), future.result(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(client.submit(abs, -2).result())
+""")
+    assert "was forked" in done.stdout
+    assert done.stdout.splitlines()[0].endswith(" 0 1")
+    assert done.stdout.splitlines()[1] == "2"
