@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import json
-import os
 import re
 import signal
 import socket
@@ -18,7 +17,7 @@ import pytest
 
 from conditions import until
 from lan.cluster import Cluster, Job
-from lan.hosts import Host, Lan, Process
+from lan.hosts import BIN, Host, Lan, Process
 
 TICKET = r"h1[0-9a-hjkmnp-tv-z]{63}"
 
@@ -243,6 +242,27 @@ def test_who_is_revoked_is_told_so(host: Host, other: dict[str, str]) -> None:
     assert node.stop() == 0
 
 
+def test_who_was_revoked_cannot_join_with_an_old_ticket(host: Host, other: dict[str, str]) -> None:
+    cluster = Cluster(host, "--no-node")
+    join(host, cluster, **other).stop()
+    host.hurricane("revoke", "alder")
+    used = ["join", cluster.invite("--ttl", "1s"), "--address", "127.0.0.1"]
+    time.sleep(1.1)
+    lines = error(host.hurricane(*used, code=2, **other))
+    assert "does not let this machine in" in lines[0]
+    assert "`hurricane invite`" in lines[1]
+
+
+def test_a_member_may_repeat_its_line(host: Host, other: dict[str, str]) -> None:
+    cluster = Cluster(host, "--no-node")
+    ticket = cluster.invite()
+    for word in ("now", "already"):
+        node = host.start_hurricane("join", ticket, "--address", "127.0.0.1", **other)
+        node.wait_for_line(rf"a member of port-12222 {word} \(node\), called alder$")
+        node.wait_for_line("joined port-12222")
+        assert node.stop() == 0
+
+
 def test_a_ticket_to_submit_enrols_and_ends(host: Host, other: dict[str, str]) -> None:
     cluster = Cluster(host, "--cpus", "1")
     ticket = cluster.invite("--role", "submit")
@@ -275,7 +295,7 @@ def test_a_used_ticket(host: Host, other: dict[str, str]) -> None:
     Path(third["HURRICANE_RUNTIME_DIR"]).mkdir(mode=0o700)
     done = host.hurricane("join", ticket, "--address", "127.0.0.1", code=2, **third)
     assert error(done) == [
-        "error: this ticket was used up",
+        "error: at `127.0.0.1:12222`: this ticket was used up",
         "hint: run `hurricane invite` on the scheduler's machine for a new ticket",
     ]
 
@@ -299,7 +319,9 @@ def test_a_ticket_of_another_cluster(host: Host, other: dict[str, str]) -> None:
 
 
 def test_something_else_at_the_address(host: Host, other: dict[str, str]) -> None:
-    ticket = Cluster(host, "--no-node").ticket
+    cluster = Cluster(host, "--no-node")
+    ticket = cluster.ticket
+    cluster.scheduler.stop()
     with web_server(host, 8080):
         done = host.hurricane("join", ticket, "--address", "127.0.0.1:8080", code=2, **other)
     assert "does not speak hurricane's protocol" in error(done)[0]
@@ -473,9 +495,8 @@ def test_deploy_tells_of_each_host(host: Host, ssh: dict[str, str]) -> None:
 
 def test_deploy_needs_ssh(host: Host) -> None:
     Cluster(host, "--no-node")
-    python = os.path.realpath("/proc/self/exe")
-    program = "import sys; from hurricane.__main__ import main; sys.exit(main())"
-    done = host.run(python, "-c", program, "deploy", "birch", code=2, PATH="/nonexistent")
+    program = str(BIN / "hurricane")
+    done = host.run("env", "PATH=/nonexistent", program, "deploy", "birch", code=2)
     assert done.stdout.startswith("birch: failed: ssh cannot be run: No such file")
 
 

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 
+use hurricane_core::member::Request;
+
 use super::chronicle::log;
 use super::detaching::{self, Detach};
 use super::failure::Failure;
@@ -13,6 +15,7 @@ use crate::dialing::{Choice, Target};
 use crate::greeting::{Greeting, Side};
 use crate::identity::{Membership, Name, Role, State};
 use crate::joining::{self, Joined, Wish};
+use crate::operator::AskError;
 use crate::platform::interruption::EndsAtOnce;
 use crate::platform::machine;
 use crate::ticket::Ticket;
@@ -118,8 +121,23 @@ fn enrol(
     let joined = question::run(joining::join(state, &wish))?;
     let Joined { membership, is_new } =
         joined.map_err(|error| Failure::of(&error).hint_if_any(error.hint()))?;
+    if !is_new {
+        check(state, &membership, choice)?;
+    }
     let Membership { cluster, name, roles, .. } = &membership;
     let when = if is_new { "now" } else { "already" };
     log(format_args!("this machine is a member of {cluster} {when} ({roles}), called {name}"));
     Ok(membership)
+}
+
+/// Refuses to go on with a membership that has ended meanwhile, for a ticket that makes no new one.
+/// A scheduler that is not there now may come.
+fn check(state: &State, membership: &Membership, choice: &Choice) -> Result<(), Failure> {
+    let target = Target::Member(Box::new(membership.clone()));
+    match question::ask_once(state, &target, choice, &Request::Status)? {
+        Err(AskError::Dial(error)) if error.is_refusal() => {
+            Err(Failure::of(&error).hint_if_any(error.hint()))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

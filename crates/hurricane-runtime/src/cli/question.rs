@@ -38,10 +38,10 @@ pub(super) fn ask(
 pub(super) fn ask_once(
     state: &State,
     target: &Target,
+    choice: &Choice,
     request: &Request,
 ) -> Result<Result<Answer, AskError>, Failure> {
-    let choice = Choice::default();
-    run(Question { state, target, choice: &choice, request }.ask_until(Duration::ZERO))
+    run(Question { state, target, choice, request }.ask_until(Duration::ZERO))
 }
 
 struct Question<'a> {

@@ -120,7 +120,7 @@ fn running_here(state: &State) -> Result<(Vec<Known>, Option<Failure>), Failure>
     let (mut running, mut broken) = (Vec::new(), None);
     for port in presence::ports() {
         let target = Target::Here { port };
-        match question::ask_once(state, &target, &Request::Status)? {
+        match question::ask_once(state, &target, &Choice::default(), &Request::Status)? {
             Ok(Answer::Status(snapshot)) => {
                 let ClusterSnapshot { name, id, .. } = snapshot.cluster.unwrap_or_default();
                 running.push(Known { name, id, port, target });

@@ -95,7 +95,7 @@ fn show(name: &Name, has: &str, server: &Server) -> Result<(), Failure> {
     let (time, machines) = (duration(TTL), counted(USES.into(), "machine"));
     print_line(format_args!("Within {time}, on up to {machines}, type:"));
     print_line(format_args!("\n  hurricane join {}\n", ticket.to_line()));
-    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
+    let addresses = server.snapshot().cluster.unwrap_or_default().addresses;
     log(format_args!("listening at {}", addresses.join(", ")));
     Ok(())
 }
