@@ -7,6 +7,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 use clap::Parser as _;
 
+use crate::platform::core_files;
 use crate::platform::interruption::EndsAtOnce;
 use failure::Failure;
 
@@ -111,6 +112,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, u
 impl Service {
     /// Runs it to its end; returns the exit code. To be called by the main thread.
     pub fn run(self, host: &Host) -> u8 {
+        core_files::forbid();
         exit_code(match self {
             Self::Up(options) => up::run(&options, host),
             Self::Join(options) => join::run(&options, host),
@@ -122,6 +124,7 @@ impl Service {
 impl Errand {
     /// Does it; returns the exit code.
     pub fn run(self) -> u8 {
+        core_files::forbid();
         let _ends_at_once = EndsAtOnce::begin();
         exit_code(match self {
             Self::Invite(options) => invite::run(&options),

@@ -1,5 +1,6 @@
 //! Everything that differs by operating system, and all unsafe code of this crate.
 
+pub(crate) mod core_files;
 pub(crate) mod descriptors;
 pub(crate) mod directories;
 pub(crate) mod fork;
