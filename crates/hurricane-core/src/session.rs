@@ -34,6 +34,11 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 /// How far apart dials are: the delay that the end of a cut adds, against the work of a handshake.
 pub const DIAL_EVERY: Duration = Duration::from_millis(500);
 
+/// How far apart dials are while connections are cut that messages came through: several within
+/// [`Patience::NODE`] after a cut, since each may be cut as well. Where a bit flips now and then, no
+/// node is lost by that.
+pub const DIAL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// How many dials wait for their answer at once. More than one, so that a handshake may take longer
 /// than [`DIAL_EVERY`]; the oldest gives way.
 pub const MAX_DIALS: usize = 4;

@@ -124,6 +124,11 @@ impl Channel {
         was_used
     }
 
+    /// How many messages of both directions are known to have got through.
+    pub(super) fn progress(&self) -> u64 {
+        self.received + self.sent - self.kept.len() as u64
+    }
+
     pub(super) fn hear(&mut self, now: Time) {
         self.heard = now;
     }

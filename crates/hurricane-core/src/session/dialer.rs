@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::channel::Channel;
 use super::{
-    Action, DIAL_EVERY, Frame, Hello, MAX_DIALS, SILENCE_LIMIT, SessionId, Violation, close,
+    Action, DIAL_AGAIN_AFTER, DIAL_EVERY, Frame, Hello, MAX_DIALS, SILENCE_LIMIT, SessionId,
+    Violation, close,
 };
 use crate::id::{BootId, ConnectionId};
 use crate::time::Time;
@@ -19,11 +20,20 @@ pub(super) struct Dialer {
     dials: VecDeque<ConnectionId>,
     last_dial: u64,
     last_dialled: Option<Time>,
+    /// What the channel had got through by then.
+    progress_then: u64,
 }
 
 impl Dialer {
     pub(super) fn new(own: BootId) -> Self {
-        Self { own, session: None, dials: VecDeque::new(), last_dial: 0, last_dialled: None }
+        Self {
+            own,
+            session: None,
+            dials: VecDeque::new(),
+            last_dial: 0,
+            last_dialled: None,
+            progress_then: 0,
+        }
     }
 
     pub(super) fn dial_if_due(&mut self, now: Time, channel: &Channel, actions: &mut Vec<Action>) {
@@ -37,6 +47,7 @@ impl Dialer {
         }
         self.last_dial += 1;
         self.last_dialled = Some(now);
+        self.progress_then = channel.progress();
         let connection = ConnectionId(self.last_dial);
         self.dials.push_back(connection);
         actions.push(Action::Dial { connection });
@@ -45,7 +56,9 @@ impl Dialer {
     /// A silent connection stays in use until another takes its place. To close it would tell the
     /// listener that this end is gone, and it may come to life again.
     pub(super) fn dials_at(&self, channel: &Channel) -> Time {
-        let next = self.last_dialled.map_or(Time::default(), |last| last + DIAL_EVERY);
+        let has_helped = channel.progress() > self.progress_then;
+        let pause = if has_helped { DIAL_AGAIN_AFTER } else { DIAL_EVERY };
+        let next = self.last_dialled.map_or(Time::default(), |last| last + pause);
         if channel.has_connection() { next.max(channel.heard() + SILENCE_LIMIT) } else { next }
     }
 

@@ -85,6 +85,22 @@ fn it_does_not_dial_faster_when_every_connection_closes_at_once() {
 }
 
 #[test]
+fn it_dials_soon_again_while_messages_come_through() {
+    let mut case = connected();
+    case.check(10, received(1, message(1, 0, "a")), &[deliver("a")]);
+    case.check(20, closed(1), &[]);
+    case.check_deadline(50);
+    case.check(50, Event::Tick, &[dial(2)]);
+    case.check(60, opened(2), &[said(2, hello(2, Some(SESSION), 1))]);
+    case.check(70, send("b"), &[]);
+    case.check(80, received(2, welcome(0)), &[said(2, message(1, 1, "b"))]);
+    case.check(90, received(2, heartbeat(1)), &[]);
+    case.check(200, closed(2), &[dial(3)]);
+    case.check(210, closed(3), &[]);
+    case.check_deadline(700);
+}
+
+#[test]
 fn it_sends_again_what_was_not_acknowledged() {
     let mut case = connected();
     case.check(10, send("a"), &[said(1, message(1, 0, "a"))]);
@@ -92,7 +108,7 @@ fn it_sends_again_what_was_not_acknowledged() {
     case.check(20, received(1, message(1, 1, "x")), &[deliver("x")]);
     case.check(30, closed(1), &[]);
     case.check(40, send("c"), &[]);
-    case.check(500, Event::Tick, &[dial(2)]);
+    case.check(50, Event::Tick, &[dial(2)]);
     case.check(500, opened(2), &[said(2, hello(2, Some(SESSION), 1))]);
     let again = [said(2, message(2, 1, "b")), said(2, message(3, 1, "c"))];
     case.check(510, received(2, welcome(1)), &again);
