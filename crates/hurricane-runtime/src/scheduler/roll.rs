@@ -67,9 +67,11 @@ impl Change<'_> {
         Ok(entry)
     }
 
-    /// Takes out the key of a name; nothing if there is none.
+    /// Takes out the key of a name; nothing if there is none. One whose line somebody has removed
+    /// from the file before is still to be cut off.
     pub(super) async fn revoke(&mut self, name: Name) -> Result<Option<Entry>, IdentityError> {
-        let removed = self.write(move |file| file.revoke(&name)).await?;
+        let known = self.roll.entries().into_iter().find(|entry| entry.name == name);
+        let removed = self.write(move |file| file.revoke(&name)).await?.or(known);
         if let Some(entry) = &removed {
             self.roll.keys.remove(&entry.key);
         }
