@@ -1,7 +1,6 @@
 """Tickets: what they are good for, for how long, and what happens to those who guess."""
 
 import os
-import re
 import time
 from dataclasses import replace
 
@@ -71,12 +70,13 @@ def test_s8_guesses_are_few_and_burn_nothing(hosts: list[Host]) -> None:
     guesses = [replace(parts, secret=os.urandom(16)).line() for _ in range(16)]
     tries = [second.start_hurricane("join", guess) for guess in guesses]
     assert all(each.wait() == 2 for each in tries)
-    answers = sorted((each.lines[-1].at, each.output()) for each in tries)
-    judged = [at for at, said in answers if not re.search("(?i)too many|wait a second", said)]
-    assert len(judged) < len(answers)
-    for at in judged:
+    # They come from two addresses: one is of IPv4, the other of IPv6.
+    answers = sorted((each.lines[-1].at, "`[" in each.output(), each.output()) for each in tries)
+    judged = [(at, by) for at, by, said in answers if "does not know this ticket" in said]
+    assert 0 < len(judged) < len(answers)
+    for at, by in judged:
         # A little more time than a second passes here in a second there.
-        assert len([other for other in judged if at <= other < at + 0.8]) <= 5
+        assert len([1 for other, of in judged if of == by and at <= other < at + 0.8]) <= 5
     assert not keys_in(first, second)
     cluster.join(third, ticket=ticket)
 
@@ -132,6 +132,7 @@ def test_who_leaves_is_forgotten_on_both_sides(hosts: list[Host]) -> None:
     node.stop()
     second.hurricane("leave")
     assert not keys_in(first, second)
-    assert not [*second.state.glob("machines/*/memberships/*")]
+    kept = [file.name for file in second.state.glob("machines/*/memberships/*")]
+    assert set(kept) <= {"lock"}
     # It may come again with another ticket.
     cluster.join(second, ticket=cluster.invite()).wait_for_line(JOINED)
