@@ -38,10 +38,11 @@ pub use error::DialError;
 pub(crate) use search::{Failure, Limits, Origin, Places, Search, Wrong};
 pub use targets::{TargetError, targets};
 
-/// How long one dial takes at most: a little less than a session gives it, so that what went wrong
-/// is told.
-const DIAL_TIMEOUT: Duration =
-    DIAL_EVERY.saturating_mul(MAX_DIALS as u32).saturating_sub(Duration::from_millis(100));
+/// How long one dial takes at most.
+const DIAL_TIMEOUT: Duration = Duration::from_millis(1900);
+
+// A session gives up its oldest dial for a new one. What went wrong is to be told before that.
+const _: () = assert!(DIAL_TIMEOUT.as_millis() < DIAL_EVERY.as_millis() * MAX_DIALS as u128);
 
 /// For so long a dial that failed waits for addresses that it has not tried: a question to the
 /// networks is answered within that time, and the next dial begins after it.

@@ -77,7 +77,7 @@ impl Browser {
     pub async fn changed(&mut self) {
         if self.found.changed().await.is_err() {
             // Nothing more will be: discovery has failed.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

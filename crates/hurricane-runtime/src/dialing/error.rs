@@ -129,8 +129,8 @@ impl DialError {
         match self {
             Self::NotHere { .. } | Self::NotFound { .. } => 0,
             Self::Unreachable { .. } => 1,
-            Self::Handshake { error, .. } => worth_of(error),
-            Self::Greeting { error: GreetingError::Handshake(error), .. } => worth_of(error),
+            Self::Handshake { error, .. }
+            | Self::Greeting { error: GreetingError::Handshake(error), .. } => worth_of(error),
             Self::Greeting { .. } if self.is_refusal() => 7,
             Self::Greeting { .. } => 3,
             Self::AnotherUser { .. } => 6,

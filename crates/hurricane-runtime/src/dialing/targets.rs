@@ -59,7 +59,7 @@ impl<'a> Known<'a> {
         let is_here = leads_here && is_served(port);
         let is_meant = |membership: &Membership| match &choice.cluster {
             Some(cluster) => {
-                membership.cluster == *cluster
+                (membership.cluster == *cluster || id(membership) == *cluster)
                     && choice.port.is_none_or(|_| membership.port == port)
             }
             None => membership.port == port,
@@ -73,8 +73,7 @@ impl<'a> Known<'a> {
             memberships.retain(|membership| !own.contains(&membership.scheduler));
         }
         let is_own = |cluster: &Name| own.iter().any(|(name, _)| name == cluster);
-        let may_be_here = leads_here
-            && choice.cluster.as_ref().map_or(!own.is_empty(), |cluster| is_own(cluster));
+        let may_be_here = leads_here && choice.cluster.as_ref().map_or(!own.is_empty(), is_own);
         let is_here = is_here && choice.cluster.as_ref().is_none_or(is_own);
         Ok(Self { choice, role, port, memberships, without_role, elsewhere, is_here, may_be_here })
     }
@@ -121,14 +120,12 @@ impl<'a> Known<'a> {
         if !self.without_role.is_empty() {
             return TargetError::WrongRole { clusters: names(&self.without_role), role };
         }
-        match &self.choice.cluster {
-            Some(cluster) => TargetError::NotAMember { cluster: cluster.clone(), role },
-            None => {
-                let elsewhere = self.elsewhere.iter();
-                let elsewhere = elsewhere.map(|one| (one.cluster.clone(), one.port)).collect();
-                TargetError::NoneOnPort { port, role, elsewhere }
-            }
+        if let Some(cluster) = self.choice.cluster.clone() {
+            return TargetError::NotAMember { cluster, role };
         }
+        let elsewhere = self.elsewhere.into_iter();
+        let elsewhere = elsewhere.map(|one| (one.cluster, one.port)).collect();
+        TargetError::NoneOnPort { port, role, elsewhere }
     }
 }
 
@@ -137,8 +134,18 @@ fn port_in(cluster: &Name) -> Option<u16> {
     cluster.as_str().strip_prefix("port-")?.parse().ok()
 }
 
+/// What people call them; the id where several are called the same.
 fn names(memberships: &[Membership]) -> Vec<Name> {
-    memberships.iter().map(|membership| membership.cluster.clone()).collect()
+    let name = |membership: &Membership| {
+        let same = memberships.iter().filter(|other| other.cluster == membership.cluster);
+        if same.count() == 1 { membership.cluster.clone() } else { id(membership) }
+    };
+    memberships.iter().map(name).collect()
+}
+
+/// A cluster's id, which `hurricane status` shows, in the place of its name.
+fn id(membership: &Membership) -> Name {
+    Name::near(&membership.scheduler.fingerprint().to_string())
 }
 
 /// Why it cannot be said which cluster is meant: a sentence for people. [`TargetError::hint`] says
@@ -356,6 +363,18 @@ mod tests {
         );
         assert_eq!(machine.targets(Role::Node, &cluster("lab")), "lab");
         assert_eq!(machine.targets(Role::Submit, &port(7)), "attic lab");
+    }
+
+    #[test]
+    fn clusters_of_one_name_are_told_apart_by_their_ids() {
+        let machine = Machine::new("one-name");
+        let machine = machine.member("lab", 7, Roles::ALL).member("lab", 7, Roles::ALL);
+        let [one, other] = &machine.state.memberships().expect("they are readable")[..] else {
+            panic!("there are two")
+        };
+        let several = machine.targets(Role::Node, &cluster("lab"));
+        assert!(several.contains(&format!("`{}`, `{}`", id(one), id(other))), "{several}");
+        assert_eq!(machine.targets(Role::Node, &cluster(id(other).as_str())), "lab");
     }
 
     #[test]

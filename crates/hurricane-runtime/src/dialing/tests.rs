@@ -121,8 +121,8 @@ impl Case {
 }
 
 async fn dial(dialer: &Dialer) -> Result<Reached, DialError> {
-    let dialed = timeout(SOON, dialer.dial()).await.expect("every dial ends");
-    dialed.map(|dialed| dialed.reached)
+    let ended = timeout(SOON, dialer.dial()).await.expect("every dial ends");
+    ended.map(|dialed| dialed.reached)
 }
 
 /// A port on which nobody listens.

@@ -28,7 +28,7 @@ const CHECKS_WITHIN: Duration = Duration::from_secs(1);
 /// What was heard, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
-    sightings: VecDeque<Sighting>,
+    known: VecDeque<Sighting>,
     checks: u32,
     counting_since: Option<Instant>,
 }
@@ -53,34 +53,33 @@ impl Sightings {
         if !wanted.iter().any(|pin| pin.holds(&key)) {
             return false;
         }
-        if let Some(known) = self.sightings.iter_mut().find(|known| known.said == said) {
-            let is_new = known.zones != zones;
-            known.zones = zones;
+        if let Some(same) = self.known.iter_mut().find(|known| known.said == said) {
+            let is_new = same.zones != zones;
+            same.zones = zones;
             return is_new;
         }
         if !self.may_check(now) || said.verify().is_none() {
             return false;
         }
-        let of_key = self.sightings.iter().filter(|known| known.said.claimed_key() == key).count();
+        let of_key = self.known.iter().filter(|known| known.said.claimed_key() == key).count();
         if of_key >= MAX_SIGHTINGS_OF_KEY {
-            let oldest = self.sightings.iter().position(|known| known.said.claimed_key() == key);
-            self.sightings.remove(oldest.expect("there are some"));
-        } else if self.sightings.len() >= MAX_SIGHTINGS {
-            self.sightings.pop_front();
+            let oldest = self.known.iter().position(|known| known.said.claimed_key() == key);
+            self.known.remove(oldest.expect("there are some"));
+        } else if self.known.len() >= MAX_SIGHTINGS {
+            self.known.pop_front();
         }
-        self.sightings.push_back(Sighting { said, zones });
+        self.known.push_back(Sighting { said, zones });
         true
     }
 
     /// Forgets what nobody wants any more.
     pub(super) fn keep(&mut self, wanted: &[Pin]) {
-        self.sightings
-            .retain(|known| wanted.iter().any(|pin| pin.holds(&known.said.claimed_key())));
+        self.known.retain(|known| wanted.iter().any(|pin| pin.holds(&known.said.claimed_key())));
     }
 
     /// What is known, the newest first.
     pub(super) fn found(&self) -> Vec<Found> {
-        let verified = self.sightings.iter().rev();
+        let verified = self.known.iter().rev();
         verified.filter_map(|known| Some(found(known.said.verify()?, &known.zones))).collect()
     }
 

@@ -309,7 +309,7 @@ mod tests {
         let roles = prop_oneof![Just(Roles::NODE), Just(Roles::SUBMIT), Just(Roles::ALL)];
         (any::<[u8; 32]>(), "[A-Za-z0-9_-]{1,63}", any::<u16>(), roles, address).prop_map(
             |(key, name, port, roles, last_address)| {
-                let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+                let key = data_encoding::HEXLOWER.encode(&key);
                 let name: Name = name.parse().expect("it is a name");
                 // A flow label is not written, and nobody has one.
                 let last_address = last_address.map(|mut address| {
