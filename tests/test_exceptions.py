@@ -80,6 +80,11 @@ FAILURES = {
     "nested": (("nested_too_deep", 64), hurricane.NestedTooDeep, RecursionError),
     "setup": (("setup_failed", b"died"), hurricane.SetupFailed, concurrent.futures.BrokenExecutor),
     "refused": (("refused", "too much"), hurricane.Refused, Exception),
+    "scheduler": (
+        ("scheduler_lost", "so"),
+        hurricane.SchedulerLost,
+        concurrent.futures.BrokenExecutor,
+    ),
 }
 
 
