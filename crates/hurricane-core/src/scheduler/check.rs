@@ -46,8 +46,17 @@ impl Scheduler {
                 assert!(task.dependents.is_empty(), "{id}: all were told of its end");
                 let is_needed = task.is_held || task.users > 0 || task.heirs > 0;
                 assert!(is_needed, "{id}: nobody needs it");
+                self.check_value(id, task);
             }
         }
+    }
+
+    /// What is stored is listed where it is kept, so that it is missed when that is lost.
+    fn check_value(&self, id: TaskId, task: &Task) {
+        let Some(Value::Stored(stored)) = task.value() else { return };
+        let listed = self.objects_of(stored.object.node);
+        let owner = listed.and_then(|objects| objects.get(&stored.object.number));
+        assert_eq!(owner, Some(&id), "{id}: its value is listed");
     }
 
     fn check_claims(&self) {

@@ -91,7 +91,7 @@ fn inline() -> Value {
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => Just(inline()),
-        4 => (1..40_u64).prop_map(|object| stored(HOSTILE.0, object)),
+        8 => (1..5_u64).prop_map(|object| stored(HOSTILE.0, object)),
         1 => (0..4_u64, 1..4_u64).prop_map(|(node, object)| stored(node, object)),
     ]
 }
@@ -125,7 +125,7 @@ fn saying() -> impl Strategy<Value = Saying> {
     let object = (0..4_u64, 1..4_u64)
         .prop_map(|(node, object)| ObjectId { node: NodeId(node), number: ObjectNumber(object) });
     prop_oneof![
-        3 => value().prop_map(Saying::Finished),
+        6 => value().prop_map(Saying::Finished),
         2 => Just(Saying::Failed(Failure::Raised(Bytes::new()))),
         1 => Just(Saying::Failed(Failure::ObjectLost)),
         2 => Just(Saying::Died),
