@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use hurricane_runtime::dialing::{Choice, Target};
 use hurricane_runtime::identity::State;
-use hurricane_runtime::node::{self, NodesConfig, WorkerSource, whole_machine};
+use hurricane_runtime::node::{self, NodesConfig, Report, WorkerSource, whole_machine};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -39,9 +39,7 @@ impl Nodes {
             workers,
             python_minor: Some(py.version_info().minor),
         };
-        // The scheduler beside it knows what becomes of it.
-        let report = Box::new(|_, _| {});
-        let started = py.detach(|| node::Nodes::start(config, report));
+        let started = py.detach(|| node::Nodes::start(config, Box::new(tell)));
         started
             .map(Self)
             .map_err(|error| PyOSError::new_err(sentence::with_hint(&error, error.hint())))
@@ -63,5 +61,13 @@ impl Nodes {
 
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.0.stop());
+    }
+}
+
+/// What becomes of the node itself is known to the scheduler beside it. Not through Python: this is
+/// the node's thread, which must not wait.
+fn tell(_: usize, report: Report) {
+    if let Report::SetupFailed(error) = report {
+        eprintln!("hurricane: no worker can be set up here: {}", String::from_utf8_lossy(&error));
     }
 }
