@@ -16,6 +16,7 @@ use hurricane_core::node::{Event, WorkerKind};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Report;
+use crate::store::Store;
 
 /// So much of what happened is kept for a program that is busy; what is older is forgotten.
 const MAX_REPORTS: usize = 64;
@@ -69,6 +70,7 @@ struct Occupied {
     number: u64,
     /// To the node's thread.
     say: UnboundedSender<Said>,
+    store: Arc<Store>,
     functions: BTreeMap<DefinitionId, Bytes>,
     /// What the node wants done, and nobody has begun.
     offered: Option<(Run, Work)>,
@@ -134,6 +136,11 @@ impl Caller {
         for run in in_hand.into_iter().chain(seat.offered.take().map(|(run, _)| run)) {
             seat.say(Said::GaveBack(run.worker));
         }
+    }
+
+    /// How much of what it has finished was fetched so far: it grows while somebody fetches.
+    pub fn fetched(&self) -> u64 {
+        self.shared.lock().seat.as_ref().map_or(0, |seat| seat.store.reads())
     }
 
     /// Has the program hear of something.
@@ -207,7 +214,7 @@ pub(crate) struct Seat {
 
 /// The node's side.
 impl Seat {
-    pub(crate) fn new(caller: Caller, report: Box<dyn Fn(Event)>) -> Rc<Self> {
+    pub(crate) fn new(caller: Caller, store: Arc<Store>, report: Box<dyn Fn(Event)>) -> Rc<Self> {
         let (say, said) = unbounded_channel();
         let mut state = caller.shared.lock();
         state.seats += 1;
@@ -215,6 +222,7 @@ impl Seat {
         state.seat = Some(Occupied {
             number,
             say,
+            store,
             functions: BTreeMap::new(),
             offered: None,
             in_hand: None,
@@ -342,7 +350,8 @@ mod tests {
             let events = Rc::new(RefCell::new(Vec::new()));
             let reported = Rc::clone(&events);
             let report = Box::new(move |event| reported.borrow_mut().push(event));
-            Self { caller: caller.clone(), seat: Seat::new(caller.clone(), report), events }
+            let seat = Seat::new(caller.clone(), Arc::default(), report);
+            Self { caller: caller.clone(), seat, events }
         }
 
         fn offer(&self, run: u64) {

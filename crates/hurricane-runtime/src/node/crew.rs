@@ -81,7 +81,8 @@ impl Crew {
                 Self::Processes { workers, watching: watching.abort_handle() }
             }
             Equipment::Caller(caller) => {
-                Self::Caller { seat: Seat::new(caller.clone(), report), store }
+                let seat = Seat::new(caller.clone(), Arc::clone(&store), report);
+                Self::Caller { seat, store }
             }
         }
     }

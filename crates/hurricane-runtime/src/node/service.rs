@@ -30,8 +30,9 @@ use crate::transfer::{Door, Roster, Transfer, own_addresses};
 /// For ending process trees, of which few end at a time, and for names of hosts.
 const BLOCKING_THREADS: usize = 4;
 
-/// What each node opens beside its workers: connections to the scheduler, and to and from others.
-const DESCRIPTORS_OF_NODE: u64 = 16;
+/// What each node opens beside its workers, counted in workers, which take four descriptors each:
+/// connections to the scheduler, and to and from other nodes.
+const WORTH_OF_NODE: u64 = 8;
 
 /// Hears what happens to each node.
 pub(super) type Reporting = Box<dyn Fn(usize, Report) + Send>;
@@ -98,13 +99,13 @@ fn runtime() -> io::Result<Runtime> {
     builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build()
 }
 
-/// Each slot may have a worker that is starting while another ends, beside those that wait.
+/// Each slot may have a worker that is starting while another ends, beside those that wait: as many
+/// as one node may have, which all of them hardly have at the same time.
 fn reserve_descriptors(shares: &[Resources]) -> Result<(), NodesError> {
-    let workers = |share: &Resources| {
-        share.cpus.units_rounded_up().saturating_mul(2).saturating_add(u64::from(MAX_WAITING))
-    };
-    let needed = shares.iter().map(|share| workers(share).saturating_add(DESCRIPTORS_OF_NODE));
-    Ok(descriptors::reserve_for(needed.fold(0, u64::saturating_add))?)
+    let workers = |share: &Resources| share.cpus.units_rounded_up().saturating_mul(2);
+    let of_nodes = shares.iter().map(|share| workers(share).saturating_add(WORTH_OF_NODE));
+    let waiting = u64::from(MAX_WAITING);
+    Ok(descriptors::reserve_for(of_nodes.fold(waiting, u64::saturating_add))?)
 }
 
 /// What the thread begins with.

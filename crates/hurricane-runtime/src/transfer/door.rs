@@ -7,9 +7,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hurricane_core::frame::{self, Decoder};
+use hurricane_core::time::{Time, micros};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -51,6 +52,7 @@ pub(crate) struct Door {
     store: Arc<Store>,
     roster: Rc<Roster>,
     doors: Doors,
+    began: Instant,
     strangers: RefCell<Strangers>,
     lines: RefCell<BTreeMap<PublicKey, BTreeMap<u64, AbortHandle>>>,
     entered: Cell<u64>,
@@ -65,6 +67,7 @@ impl Door {
             store,
             roster: Rc::clone(roster),
             doors: Doors::new(key, roster.keys().clone()),
+            began: Instant::now(),
             strangers: RefCell::default(),
             lines: RefCell::default(),
             entered: Cell::new(0),
@@ -85,13 +88,17 @@ impl Door {
                 Ok((stream, address)) => {
                     let stream = HiddenFromChildren::new(stream);
                     let source = Source::from(address.ip());
-                    if self.strangers.borrow_mut().enter(source) {
+                    if self.strangers.borrow_mut().enter(self.now(), source) {
                         tokio::task::spawn_local(Rc::clone(&self).receive(stream, source));
                     }
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    fn now(&self) -> Time {
+        Time(micros(self.began.elapsed()))
     }
 
     async fn receive(self: Rc<Self>, stream: Hidden, source: Source) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hurricane_core::frame::{self, Decoder};
-use hurricane_core::member::{NodePlace, Piece, Read};
+use hurricane_core::member::{MAX_ADDRESSES, NodePlace, Piece, Read};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -23,12 +23,15 @@ use crate::tls::{self, HandshakeError, Pin, Purpose, Secured};
 /// How much is read at once: a TLS record or some.
 const READ_BYTES: usize = 64 << 10;
 
+/// Of how many addresses a node is dialed: all that it may name, and the one that its scheduler adds.
+const MAX_DIALED: usize = MAX_ADDRESSES + 1;
+
 /// How soon a holder is dialed again that has closed the connection: its door takes few handshakes
 /// of one device at a time.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// How often.
-const MAX_TRIES: u32 = 20;
+const MAX_TRIES: u32 = 5;
 
 type Hidden = HiddenFromChildren<TcpStream>;
 
@@ -48,7 +51,8 @@ impl Line {
     pub(super) async fn dial(own: &KeyPair, place: &NodePlace, key: PublicKey) -> Option<Self> {
         let config = tls::dialing(own, Pin::Key(key), Purpose::Main);
         let mut dials = JoinSet::new();
-        for address in place.addresses.iter().filter_map(|text| text.parse().ok()) {
+        let addresses = place.addresses.iter().filter_map(|text| text.parse().ok());
+        for address in addresses.take(MAX_DIALED) {
             dials.spawn_local(reach(address, Arc::clone(&config)));
         }
         while let Some(dialed) = dials.join_next().await {
