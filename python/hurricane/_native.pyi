@@ -313,7 +313,8 @@ class Slave:
         """Leave what is in hand to others; whether something was."""
 
     def close(self, timeout: float) -> None:
-        """Leave the cluster, after what was finished has arrived or `timeout` is over."""
+        """Leave the cluster, after what was finished has arrived; but not if nothing of it was
+        fetched for `timeout` seconds."""
 
 def command_line(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | int:
     """Run a command of the command line; an exit code, or a verb and its options for Python."""

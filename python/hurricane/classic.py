@@ -52,7 +52,7 @@ __all__ = ["MasterNode", "SlaveNode", "Task"]
 
 _DEFAULT_PORT = 12222
 
-# How long a slave that ends waits until what it has finished has arrived.
+# How long a slave that ends waits until what it has finished has arrived, or more of it.
 _FAREWELL_SECONDS = 5.0
 
 # How long a slave may look for its master before it says so, and how long before it says so again.

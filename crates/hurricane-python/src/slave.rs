@@ -64,7 +64,13 @@ impl Slave {
             // In this order, so that what goes back does not come here again.
             self.nodes.drain();
             self.caller.leave();
-            self.nodes.wait(Some(timeout));
+            let mut fetched = self.caller.fetched();
+            while !self.nodes.wait(Some(timeout)) {
+                let before = std::mem::replace(&mut fetched, self.caller.fetched());
+                if fetched == before {
+                    break;
+                }
+            }
             self.nodes.stop();
         });
         Ok(())

@@ -2,6 +2,7 @@
 //! ones, and for how long, is decided by each node's state machine.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use hurricane_core::message::{NodeToWorker, Value};
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     objects: Mutex<HashMap<ObjectId, Held>>,
+    reads: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,11 @@ impl Store {
         });
     }
 
+    /// How often something was asked for: each piece that goes to another machine is one.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing is here.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
@@ -60,6 +67,7 @@ impl Store {
 
     /// The bytes of an object, if it is here.
     pub(crate) fn get(&self, object: ObjectId) -> Option<Bytes> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.lock().get(&object).map(|held| held.bytes.clone())
     }
 
