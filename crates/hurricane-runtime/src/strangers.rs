@@ -20,6 +20,16 @@ pub const MAX_HALF_OPEN_OF_SOURCE: usize = 8;
 /// The same for a source of members: all nodes of a device return at once after a cut.
 pub const MAX_HALF_OPEN_OF_MEMBERS: usize = 64;
 
+/// Strangers' connections within [`STRANGERS_WITHIN`]: each may take a handshake's work of the
+/// thread that members need, about a fifth of a millisecond.
+pub const MAX_STRANGERS: usize = 256;
+
+/// Of these from one source.
+pub const MAX_STRANGERS_OF_SOURCE: usize = 32;
+
+/// See [`MAX_STRANGERS`].
+pub const STRANGERS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Sources of members that are remembered. Those beyond have the room of strangers.
 pub const MAX_SOURCES_OF_MEMBERS: usize = 16_384;
 
@@ -61,6 +71,15 @@ pub struct Strangers {
     half_open: usize,
     of_source: BTreeMap<Source, Connections>,
     sources_of_members: usize,
+    lately: Lately,
+}
+
+/// Strangers' connections of the present second.
+#[derive(Debug, Default)]
+struct Lately {
+    since: Time,
+    all: usize,
+    of_source: BTreeMap<Source, usize>,
 }
 
 /// Of one source.
@@ -73,10 +92,10 @@ struct Connections {
 impl Strangers {
     /// Takes a new connection in, or says that it must be closed at once.
     #[must_use]
-    pub fn enter(&mut self, source: Source) -> bool {
+    pub fn enter(&mut self, now: Time, source: Source) -> bool {
         let connections = self.of_source.entry(source);
         let has_members = matches!(&connections, Entry::Occupied(of) if of.get().has_members);
-        if !has_members && self.half_open >= MAX_HALF_OPEN {
+        if !has_members && (self.half_open >= MAX_HALF_OPEN || !self.lately.count(now, source)) {
             return false;
         }
         let connections = connections.or_default();
@@ -122,6 +141,25 @@ impl Strangers {
     }
 }
 
+impl Lately {
+    /// Counts a connection, or says that it is one too many.
+    fn count(&mut self, now: Time, source: Source) -> bool {
+        if now.since(self.since) >= STRANGERS_WITHIN {
+            *self = Self { since: now, ..Self::default() };
+        }
+        if self.all >= MAX_STRANGERS {
+            return false;
+        }
+        let of_source = self.of_source.entry(source).or_default();
+        if *of_source >= MAX_STRANGERS_OF_SOURCE {
+            return false;
+        }
+        *of_source += 1;
+        self.all += 1;
+        true
+    }
+}
+
 /// Counts tries with tickets.
 #[derive(Debug, Default)]
 pub struct Tries {
@@ -153,6 +191,8 @@ impl Tries {
 mod tests {
     use super::*;
 
+    const NOW: Time = Time(1_000_000);
+
     fn source(number: usize) -> Source {
         let number = u32::try_from(number).expect("tests have few sources");
         Source::V4(Ipv4Addr::from_bits(number))
@@ -171,52 +211,82 @@ mod tests {
     fn a_source_has_few_connections() {
         let mut strangers = Strangers::default();
         for _ in 0..MAX_HALF_OPEN_OF_SOURCE {
-            assert!(strangers.enter(source(1)));
+            assert!(strangers.enter(NOW, source(1)));
         }
-        assert!(!strangers.enter(source(1)));
-        assert!(strangers.enter(source(2)));
+        assert!(!strangers.enter(NOW, source(1)));
+        assert!(strangers.enter(NOW, source(2)));
         strangers.leave(source(1));
-        assert!(strangers.enter(source(1)));
+        assert!(strangers.enter(NOW, source(1)));
     }
 
     #[test]
     fn all_strangers_together_have_few() {
         let mut strangers = Strangers::default();
         for number in 0..MAX_HALF_OPEN {
-            assert!(strangers.enter(source(number)));
+            assert!(strangers.enter(NOW, source(number)));
         }
-        assert!(!strangers.enter(source(1000)));
+        assert!(!strangers.enter(NOW, source(1000)));
         strangers.leave(source(3));
-        assert!(strangers.enter(source(1000)));
+        assert!(strangers.enter(NOW + STRANGERS_WITHIN, source(1000)));
     }
 
     #[test]
     fn members_never_queue_behind_strangers() {
         let mut strangers = Strangers::default();
         let member = source(9999);
-        assert!(strangers.enter(member));
+        assert!(strangers.enter(NOW, member));
         strangers.welcome(member);
         strangers.leave(member);
         assert_eq!(strangers.half_open(), 0);
         for number in 0..MAX_HALF_OPEN {
-            assert!(strangers.enter(source(number)));
+            assert!(strangers.enter(NOW + STRANGERS_WITHIN, source(number)));
         }
         for _ in 0..MAX_HALF_OPEN_OF_MEMBERS {
-            assert!(strangers.enter(member));
+            assert!(strangers.enter(NOW, member));
         }
-        assert!(!strangers.enter(member));
+        assert!(!strangers.enter(NOW, member));
         assert_eq!(strangers.half_open(), MAX_HALF_OPEN);
+    }
+
+    #[test]
+    fn s3_few_strangers_a_second_are_heard() {
+        let mut strangers = Strangers::default();
+        let mut heard = |source: usize, number: usize, now| {
+            let mut enter = || {
+                let entered = strangers.enter(now, self::source(source));
+                strangers.leave(self::source(source));
+                entered
+            };
+            (0..number).filter(|_| enter()).count()
+        };
+        assert_eq!(heard(1, 2000, NOW), MAX_STRANGERS_OF_SOURCE);
+        let all: usize = (2..100).map(|source| heard(source, 20, NOW)).sum();
+        assert_eq!(all, MAX_STRANGERS - MAX_STRANGERS_OF_SOURCE);
+        assert_eq!(heard(1, 1, NOW + STRANGERS_WITHIN), 1);
+    }
+
+    #[test]
+    fn s3_members_are_always_heard() {
+        let mut strangers = Strangers::default();
+        strangers.welcome(source(1));
+        for _ in 0..2000 {
+            assert!(strangers.enter(NOW, source(1)));
+            strangers.leave(source(1));
+        }
     }
 
     #[test]
     fn nothing_is_kept_of_strangers_that_left() {
         let mut strangers = Strangers::default();
+        let mut now = NOW;
         for number in 0..100_000 {
-            assert!(strangers.enter(source(number)));
+            assert!(strangers.enter(now, source(number)));
             strangers.leave(source(number));
+            now = now + STRANGERS_WITHIN / 100;
         }
         strangers.leave(source(1));
         assert_eq!((strangers.half_open(), strangers.of_source.len()), (0, 0));
+        assert!(strangers.lately.of_source.len() <= MAX_STRANGERS);
     }
 
     #[test]

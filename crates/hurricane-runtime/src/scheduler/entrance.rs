@@ -53,7 +53,7 @@ impl Service {
 
     fn on_dialed(self: &Rc<Self>, stream: TcpStream, address: SocketAddr) {
         let source = Source::from(address.ip());
-        if self.strangers.borrow_mut().enter(source) {
+        if self.strangers.borrow_mut().enter(self.now(), source) {
             let half_open = HalfOpen { service: Rc::clone(self), source };
             tokio::task::spawn_local(half_open.receive(stream, address.ip()));
         } else {

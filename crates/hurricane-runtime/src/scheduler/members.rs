@@ -306,6 +306,9 @@ impl Members {
         for connection in self.callers.keys().copied().collect::<Vec<_>>() {
             self.close(connection, EndReason::Closed);
         }
+        // What would follow for the cluster, or be told of it, concerns nobody any more.
+        self.untold.clear();
+        self.effects.retain(|effect| !matches!(effect, Effect::Report(_)));
     }
 
     fn do_what_is_due(&mut self) {
@@ -584,10 +587,10 @@ impl Members {
             let Some(part) = peer.outgoing.next(&peer.session) else { break };
             self.tell_session(id, session::Event::Send(part));
         }
+        // Sending noted that there was more to send: what there is was tried.
+        self.to_pump.remove(&id);
         // Room for pieces is room for questions.
         self.ask_next(id);
-        // The last part may have been noted as one more to be sent: what there is was tried.
-        self.to_pump.remove(&id);
     }
 }
 

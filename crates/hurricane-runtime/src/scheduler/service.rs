@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use crate::platform::hold::Hold;
 use crate::strangers::Strangers;
 use crate::ticket::{Secret, Ticket};
 use crate::tls::Doors;
+use crate::transfer::own_addresses;
 
 /// How long members may take to hear that the scheduler ends.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -50,7 +52,7 @@ pub(super) struct Service {
     pub(super) config: ServerConfig,
     key: KeyPair,
     port: u16,
-    addresses: Vec<Box<str>>,
+    listens_at: Vec<SocketAddr>,
     began: Instant,
     shared: Arc<Shared>,
     report: Box<dyn Fn(Report) + Send>,
@@ -80,7 +82,7 @@ pub(super) async fn serve(start: Start) {
         doors: Doors::new(&key, roll.keys()),
         roll,
         port: listening.port,
-        addresses: listening.addresses().iter().map(|it| it.to_string().into()).collect(),
+        listens_at: listening.addresses(),
         config,
         key,
         began: Instant::now(),
@@ -282,7 +284,7 @@ impl Service {
             name: self.config.name.as_str().into(),
             id: self.key.public().fingerprint().to_string().into(),
             port: self.port,
-            addresses: self.addresses.clone(),
+            addresses: self.listens_at.iter().flat_map(|address| reachable(*address)).collect(),
             uptime: self.began.elapsed(),
             rate: members.rate(self.now()),
             members: Vec::new(),
@@ -300,4 +302,17 @@ impl Service {
         };
         self.roll.entries().into_iter().map(describe).collect()
     }
+}
+
+/// Where others reach what listens at an address, which may stand for all of this host.
+fn reachable(address: SocketAddr) -> Vec<Box<str>> {
+    if !address.ip().is_unspecified() {
+        return vec![address.to_string().into()];
+    }
+    let own = own_addresses(address.port()).into_iter();
+    own.filter(|own| {
+        let own = own.parse::<SocketAddr>();
+        own.is_ok_and(|own| !own.ip().is_loopback() && (own.is_ipv4() || address.is_ipv6()))
+    })
+    .collect()
 }
