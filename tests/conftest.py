@@ -23,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What speaks to others does so on networks of its own: tests/lan.
+    os.environ["HURRICANE_DISCOVERY"] = "off"
     config.pluginmanager.register(_OwnState())
 
 

@@ -110,6 +110,11 @@ impl Dialer {
     /// it is asked for: the last error is told again.
     pub(crate) async fn dial(&self) -> Result<Dialed, DialError> {
         let begun = Instant::now();
+        if let Way::Tcp(candidates) = &self.way
+            && candidates.have_news()
+        {
+            self.pace.borrow_mut().hurry();
+        }
         self.pace.borrow_mut().begin(begun.into_std())?;
         let dialed = match &self.way {
             Way::Unix(path) => self.dial_here(path, begun).await,

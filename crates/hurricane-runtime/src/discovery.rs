@@ -73,6 +73,11 @@ impl Browser {
         found
     }
 
+    /// Whether something was found since the last look.
+    pub fn has_news(&self) -> bool {
+        self.found.has_changed().unwrap_or(false)
+    }
+
     /// Waits until something was found since the last look. May be dropped at any time.
     pub async fn changed(&mut self) {
         if self.found.changed().await.is_err() {

@@ -53,6 +53,11 @@ impl Candidates {
         Ok(dialed)
     }
 
+    /// Whether a place is known that no dial has tried yet.
+    pub(super) fn have_news(&self) -> bool {
+        self.search.has_news()
+    }
+
     fn remember(&self, address: SocketAddr) {
         if self.remembered.replace(Some(address)) != Some(address) {
             // It serves the next start, and this one has succeeded: no reason to fail.

@@ -1,4 +1,4 @@
-//! How often a scheduler is looked for that is not there. Pure: time is a parameter.
+//! How often a scheduler is dialed that is not there. Pure: time is a parameter.
 
 use std::time::{Duration, Instant};
 
@@ -31,12 +31,12 @@ impl Pace {
     /// Whether it is time for another try; else why the last one failed.
     pub(super) fn begin(&mut self, now: Instant) -> Result<(), DialError> {
         let Some(failing) = &mut self.failing else { return Ok(()) };
-        let pause = if failing.error.is_refusal() {
-            REFUSED_EVERY
-        } else if now.duration_since(failing.since) > EAGER {
-            PATIENT_EVERY
-        } else {
-            Duration::ZERO
+        let pause = match &failing.error {
+            error if error.is_refusal() => REFUSED_EVERY,
+            // To see that a file is not there costs nothing.
+            DialError::NotHere { .. } => Duration::ZERO,
+            _ if now.duration_since(failing.since) > EAGER => PATIENT_EVERY,
+            _ => Duration::ZERO,
         };
         if now.duration_since(failing.last) < pause {
             return Err(failing.error.clone());
@@ -44,6 +44,13 @@ impl Pace {
         // Of several that ask at the same time, one tries for all.
         failing.last = now;
         Ok(())
+    }
+
+    /// Something is known now that was not before: to wait would be a pity.
+    pub(super) fn hurry(&mut self) {
+        if let Some(failing) = self.failing.as_mut().filter(|failing| !failing.error.is_refusal()) {
+            failing.since = failing.last;
+        }
     }
 
     /// A try failed that was begun then.
@@ -66,6 +73,10 @@ mod tests {
 
     const EVERY: Duration = Duration::from_millis(500);
 
+    fn not_found() -> DialError {
+        DialError::NotFound { cluster: "lab".into(), port: 1 }
+    }
+
     /// How many of the wishes of a minute, one every half second, are granted from then on.
     fn granted(pace: &mut Pace, from: Instant, error: &DialError) -> u32 {
         let wishes = (0..120).map(|number| from + EVERY * number);
@@ -81,12 +92,33 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_looked_for_less_often_later() {
-        let (start, error) = (Instant::now(), DialError::NotHere { port: 1 });
+        let (start, error) = (Instant::now(), not_found());
         let mut pace = Pace::default();
         assert_eq!(granted(&mut pace, start, &error), 120);
         assert_eq!(granted(&mut pace, start + 2 * EAGER, &error), 30);
         pace.succeed();
         assert_eq!(granted(&mut pace, start + 4 * EAGER, &error), 120);
+    }
+
+    #[test]
+    fn news_are_worth_another_try_at_once() {
+        let (start, error) = (Instant::now(), not_found());
+        let mut pace = Pace::default();
+        pace.fail(start, &error);
+        let late = start + 2 * EAGER;
+        assert!(pace.begin(late).is_ok());
+        pace.fail(late, &error);
+        assert!(pace.begin(late + EVERY).is_err());
+        pace.hurry();
+        assert!(pace.begin(late + EVERY).is_ok());
+    }
+
+    #[test]
+    fn what_is_here_is_looked_for_as_often_as_anybody_likes() {
+        let (start, error) = (Instant::now(), DialError::NotHere { port: 1 });
+        let mut pace = Pace::default();
+        assert_eq!(granted(&mut pace, start, &error), 120);
+        assert_eq!(granted(&mut pace, start + 2 * EAGER, &error), 120);
     }
 
     #[test]

@@ -144,6 +144,19 @@ impl Search {
         }
     }
 
+    /// Whether something was announced since the last race began.
+    pub(crate) fn has_news(&self) -> bool {
+        self.browser.borrow().as_ref().is_some_and(Browser::has_news)
+    }
+
+    /// The browser of those races, with what it has found until now.
+    fn browser(&self) -> Option<Browser> {
+        let mut browser = self.browser.borrow_mut();
+        let browser = browser.as_mut()?;
+        browser.found();
+        Some(browser.clone())
+    }
+
     /// The places that need no waiting for.
     fn known(&self) -> Vec<(Origin, SocketAddr)> {
         let Places { port, chosen, last } = &self.places;
@@ -212,7 +225,7 @@ struct Race<T, E> {
 
 impl<T: Send + 'static, E: Send + 'static> Race<T, E> {
     fn new(search: &Search, limits: Limits) -> Self {
-        let browser = search.browser.borrow().clone();
+        let browser = search.browser();
         let mut race = Self {
             limits,
             waiting: BTreeSet::new(),
