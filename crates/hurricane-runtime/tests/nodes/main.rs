@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hurricane_core::message::{Ending, Value};
 use hurricane_core::resources::Resources;
 
-use site::{Site, eventually, is_alive, path, processes_in};
+use site::{Machine, Site, eventually, is_alive, path, processes_in};
 
 /// Within that time a node is back at a scheduler that was started anew.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ fn tasks_run_on_all_nodes_and_are_exact() {
     }
     let processes: BTreeSet<u32> = processes_in(&file).into_iter().collect();
     assert_eq!(processes.len(), 3, "each worker was of use");
-    assert_eq!(machines.each_ref().map(|machine| machine.told()).concat(), ["joined"; 3]);
+    assert_eq!(machines.each_ref().map(Machine::told).concat(), ["joined"; 3]);
 }
 
 #[test]
