@@ -1,7 +1,7 @@
 //! `hurricane join`: this machine becomes a member of a cluster, and runs a node of it if it may.
 
 use std::ffi::OsString;
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
 use hurricane_core::member::Request;
 
@@ -10,7 +10,7 @@ use super::detaching::{self, Detach};
 use super::failure::Failure;
 use super::node::{self, RunsNodes};
 use super::share::Share;
-use super::{Host, Outcome, print_line, question};
+use super::{Host, Outcome, print_line, question, tell};
 use crate::dialing::{Choice, Target};
 use crate::greeting::{Greeting, Side};
 use crate::identity::{Membership, Name, Role, State};
@@ -50,6 +50,8 @@ pub struct Options {
 }
 
 pub(super) fn run(options: &Options, host: &Host) -> Result<Outcome, Failure> {
+    // Mistakes are told before anything is done.
+    options.share.check()?;
     let (line, ticket) = options.read_ticket()?;
     if options.detach.is_for_another() {
         return detaching::start(host, without_ticket(host, &options.ticket), &line);
@@ -88,9 +90,14 @@ impl Options {
     }
 }
 
+/// Reads one line.
 fn read_input() -> Result<String, Failure> {
+    let input = io::stdin().lock();
+    if input.is_terminal() {
+        tell("paste the ticket:");
+    }
     let mut text = String::new();
-    let read = io::stdin().take(MAX_INPUT_BYTES).read_to_string(&mut text);
+    let read = input.take(MAX_INPUT_BYTES).read_line(&mut text);
     read.map_err(|error| Failure::of(&error).hint("the ticket is to come from standard input"))?;
     Ok(text)
 }

@@ -204,8 +204,11 @@ impl Running {
 
     fn on_nodes_over(&mut self) {
         self.nodes = None;
-        if self.phase == Phase::Draining {
-            self.end(false);
+        match self.phase {
+            // Nobody wished it.
+            Phase::Running => log("the nodes here have ended"),
+            Phase::Draining => self.end(false),
+            Phase::Ending { .. } => {}
         }
     }
 

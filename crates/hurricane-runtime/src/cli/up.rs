@@ -96,6 +96,9 @@ fn show(name: &Name, has: &str, server: &Server) -> Result<(), Failure> {
     print_line(format_args!("Within {time}, on up to {machines}, type:"));
     print_line(format_args!("\n  hurricane join {}\n", ticket.to_line()));
     let addresses = server.snapshot().cluster.unwrap_or_default().addresses;
-    log(format_args!("listening at {}", addresses.join(", ")));
+    log(match &addresses[..] {
+        [] => "listening; this machine has no network now".to_owned(),
+        addresses => format!("listening at {}", addresses.join(", ")),
+    });
     Ok(())
 }
