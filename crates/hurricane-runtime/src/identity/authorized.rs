@@ -55,13 +55,20 @@ pub struct Grant {
 pub struct Authorized {
     directory: PathBuf,
     lines: Vec<Line>,
+    /// A name that nobody gets.
+    reserved: Option<Name>,
 }
 
 impl Authorized {
     /// Reads the list in a cluster's directory; an empty one if there is none.
     pub(super) fn open(directory: &Path) -> Result<Self, IdentityError> {
         let lines = read_lines(&directory.join(FILE))?;
-        Ok(Self { directory: directory.to_owned(), lines })
+        Ok(Self { directory: directory.to_owned(), lines, reserved: None })
+    }
+
+    /// Keeps a name for somebody without a key.
+    pub fn reserve(&mut self, name: Name) {
+        self.reserved = Some(name);
     }
 
     /// What it says, in the order of the file.
@@ -120,7 +127,8 @@ impl Authorized {
     }
 
     fn free_name(&self, wanted: &str) -> Name {
-        let taken: BTreeSet<&Name> = self.entries().map(|entry| &entry.name).collect();
+        let names = self.entries().map(|entry| &entry.name);
+        let taken: BTreeSet<&Name> = names.chain(&self.reserved).collect();
         let wanted = Name::near(wanted);
         let numbered = (2..).map(|number| wanted.numbered(number));
         let mut candidates = std::iter::once(wanted.clone()).chain(numbered);
@@ -262,6 +270,9 @@ mod tests {
         let again = authorized.authorize(again).expect("there is space");
         assert_eq!((again.name.as_str(), again.roles), ("rack", Roles::ALL));
         assert_eq!(authorized.entries().count(), 2);
+        authorized.reserve(Name::near("desk"));
+        let third = authorized.authorize(grant(Roles::NODE, "desk")).expect("there is space");
+        assert_eq!(third.name.as_str(), "desk-2");
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl Service {
             roles: entry.roles,
             cluster: self.config.name.clone(),
         };
+        self.note_names();
         self.invitations.borrow_mut().spend(ticket, claim.key(), answer.clone());
         let (name, roles, address) = (entry.name, entry.roles, text(ip));
         self.report(Report::Enrolled { name, roles, address });

@@ -77,12 +77,14 @@ impl Service {
     }
 
     async fn on_revoke(&self, name: &str) -> Answer {
-        let Ok(name) = name.parse::<Name>() else { return unknown(name) };
+        // What is not a name is not repeated: it may hold anything.
+        let name = name.parse().unwrap_or_else(|_| Name::near(name));
         let mut change = self.roll.begin().await;
         match change.revoke(name.clone()).await {
-            Ok(None) => unknown(name.as_str()),
+            Ok(None) => Answer::Refused(self.explain_no_machine(&name).into()),
             Err(error) => not_written(&error),
             Ok(Some(entry)) => {
+                self.note_names();
                 // It could come back with a new key.
                 self.invitations.borrow_mut().withdraw_known_to(&entry.key);
                 let cut = self.expel(entry.key, "this machine's key was revoked");
@@ -103,6 +105,7 @@ impl Service {
         if let Err(error) = change.revoke(name.clone()).await {
             return not_written(&error);
         }
+        self.note_names();
         self.invitations.borrow_mut().forget_answer_to(&key);
         self.expel(key, "this machine has left the cluster");
         self.report(Report::Revoked { name });
@@ -159,12 +162,6 @@ async fn say(stream: &mut BoxedStream, answer: &Answer) -> io::Result<()> {
     frame::encode(answer, &mut bytes);
     stream.write_all(&bytes).await?;
     stream.flush().await
-}
-
-fn unknown(name: &str) -> Answer {
-    // What is not a name is not repeated: it may hold anything.
-    let name = Name::near(name);
-    Answer::Refused(format!("no machine of this cluster is called `{name}`").into())
 }
 
 fn not_written(error: &IdentityError) -> Answer {

@@ -2,7 +2,7 @@
 //! it holds, and writing it holds nobody up but the next change.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -20,7 +20,9 @@ pub(super) struct Roll {
 }
 
 impl Roll {
-    pub(super) fn new(file: Authorized) -> Self {
+    /// What a file says. The scheduler's own machine has no key here, and its name for itself.
+    pub(super) fn new(mut file: Authorized, own_name: Name) -> Self {
+        file.reserve(own_name);
         let entries = entries_of(&file);
         let keys = entries.values().map(|entry| (entry.key, entry.roles)).collect();
         Self { keys, entries: RefCell::new(entries), file: Arc::new(Mutex::new(file)) }
@@ -39,6 +41,11 @@ impl Roll {
     /// What a key is called.
     pub(super) fn name_of(&self, key: &PublicKey) -> Option<Name> {
         self.entries.borrow().get(key).map(|entry| entry.name.clone())
+    }
+
+    /// What all keys are called.
+    pub(super) fn names(&self) -> BTreeSet<Name> {
+        self.entries.borrow().values().map(|entry| entry.name.clone()).collect()
     }
 
     /// All of it.

@@ -23,8 +23,9 @@ use crate::discovery::{Announcement, DiscoveryError};
 use crate::enrolment::{Invitation, Invitations};
 use crate::framed::{BoxedStream, Framed};
 use crate::greeting::{Greeting, Side};
-use crate::identity::{Authorized, KeyPair, PublicKey, Roles};
+use crate::identity::{Authorized, KeyPair, Name, PublicKey, Roles};
 use crate::platform::hold::Hold;
+use crate::platform::machine;
 use crate::strangers::Strangers;
 use crate::ticket::{Secret, Ticket};
 use crate::tls::Doors;
@@ -75,8 +76,9 @@ pub(super) struct Service {
 /// Serves until it is told to stop. To be run in a tokio `LocalSet`.
 pub(super) async fn serve(start: Start) {
     let Start { config, key, authorized, listening, announcement, .. } = start;
-    let Start { report, members, shared, running, .. } = start;
-    let roll = Roll::new(authorized);
+    let Start { report, mut members, shared, running, .. } = start;
+    let roll = Roll::new(authorized, Name::near(&machine::name()));
+    members.set_names_of_keys(roll.names());
     let service = Rc::new(Service {
         greeting: Greeting::own(Side::Scheduler, config.python_minor),
         doors: Doors::new(&key, roll.keys()),
@@ -272,6 +274,23 @@ impl Service {
         self.invitations.borrow_mut().invite(self.now(), invitation)?;
         let scheduler = self.key.public().fingerprint();
         Ok(Ticket { scheduler, secret, roles, port: self.port })
+    }
+
+    /// Has nodes called otherwise than keys, after those have changed.
+    pub(super) fn note_names(&self) {
+        self.members.borrow_mut().set_names_of_keys(self.roll.names());
+    }
+
+    /// Why nobody with a name can be revoked: it is no machine's, but perhaps a node's.
+    pub(super) fn explain_no_machine(&self, name: &Name) -> String {
+        let members = self.members.borrow();
+        match members.owner_of_node(name) {
+            None => format!("no machine of this cluster is called `{name}`"),
+            Some(owner) => match &owner.name {
+                Some(machine) => format!("`{name}` is a node of the machine `{machine}`"),
+                None => format!("`{name}` is a node of the scheduler's own machine"),
+            },
+        }
     }
 
     pub(super) fn connections_of(&self, key: &PublicKey) -> usize {

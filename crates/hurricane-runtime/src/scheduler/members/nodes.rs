@@ -1,6 +1,6 @@
 //! The nodes of a cluster: what they are called, where they answer each other, and who hears of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use hurricane_core::id::NodeId;
@@ -21,6 +21,8 @@ use crate::scheduler::Report;
 pub(super) struct Nodes {
     by_id: BTreeMap<NodeId, Node>,
     by_name: BTreeMap<Name, NodeId>,
+    /// What keys are called: nobody else is called so, or the wrong one would be revoked.
+    names_of_keys: BTreeSet<Name>,
 }
 
 #[derive(Debug)]
@@ -38,16 +40,31 @@ impl Nodes {
         self.by_id.get(&id).map(|node| node.peer)
     }
 
-    /// The name nearest to what somebody wants that no other node has.
-    fn free_name(&self, wanted: &Name) -> Name {
+    /// The name of a key for its first node; else the nearest one that no other node or key has.
+    fn free_name(&self, own: Option<&Name>, host: &str) -> Name {
+        let wanted = own.cloned().unwrap_or_else(|| Name::near(host));
         let numbered = (2..).map(|number| wanted.numbered(number));
         let mut candidates = core::iter::once(wanted.clone()).chain(numbered);
-        let free = candidates.find(|name| !self.by_name.contains_key(name));
-        free.expect("there are more numbers than nodes")
+        let is_free = |name: &Name| {
+            let is_of_others = own != Some(name) && self.names_of_keys.contains(name);
+            !is_of_others && !self.by_name.contains_key(name)
+        };
+        candidates.find(is_free).expect("there are more numbers than nodes")
     }
 }
 
 impl Members {
+    /// Says what keys are called from now on.
+    pub(in crate::scheduler) fn set_names_of_keys(&mut self, names: BTreeSet<Name>) {
+        self.nodes.names_of_keys = names;
+    }
+
+    /// Whose node it is that has a name.
+    pub(in crate::scheduler) fn owner_of_node(&self, name: &Name) -> Option<&Caller> {
+        let node = self.nodes.by_id.get(self.nodes.by_name.get(name)?)?;
+        self.peers.get(&node.peer).map(|peer| &peer.caller)
+    }
+
     pub(super) fn on_join(&mut self, id: PeerId, description: NodeDescription) {
         let mut addresses = description.addresses.iter();
         if addresses.len() > MAX_ADDRESSES || addresses.any(|it| it.len() > MAX_ADDRESS_BYTES) {
@@ -62,8 +79,7 @@ impl Members {
         };
         peer.member = Member::Node(node);
         let caller = peer.caller.clone();
-        let host = || Name::near(&description.host);
-        let name = self.nodes.free_name(&caller.name.clone().unwrap_or_else(host));
+        let name = self.nodes.free_name(caller.name.as_ref(), &description.host);
         let place = place_of(node, &caller, &description);
         self.welcome(id, &name, &place);
         self.nodes.by_name.insert(name.clone(), node);

@@ -168,6 +168,37 @@ async fn cannot_return(machine: &Machine) {
 }
 
 #[test]
+fn a_name_means_one_machine() {
+    run(async {
+        let site = Site::new("names");
+        let own = Node::node(&site.here());
+        let (_, own_name) = own.join(1).await;
+        assert_eq!(&*own_name, "host-1");
+        let (rack, other) =
+            (site.machine("rack", Roles::NODE).await, site.machine("rack", Roles::NODE).await);
+        let nodes = [&rack, &rack, &other].map(Node::node);
+        let mut names = Vec::new();
+        for node in &nodes {
+            names.push(node.join(1).await.1);
+        }
+        assert_eq!(names, ["rack".into(), "rack-3".into(), Box::<str>::from("rack-2")]);
+        let revoke =
+            async |name: &str| ask(site.here(), &Request::Revoke { name: name.into() }).await;
+        let refused = |reason: &str| Answer::Refused(reason.into());
+        let of_machine = refused("`rack-3` is a node of the machine `rack`");
+        assert_eq!(revoke("rack-3").await, of_machine);
+        let of_own = refused("`host-1` is a node of the scheduler's own machine");
+        assert_eq!(revoke("host-1").await, of_own);
+        assert_eq!(revoke("rack-2").await, Answer::Revoked(1));
+        assert_eq!(nodes[2].end().await, "this machine's key was revoked");
+        let this_host = String::from(crate::platform::machine::name());
+        let namesake = site.machine(&this_host, Roles::NODE).await;
+        let (_, name) = Node::node(&namesake).join(1).await;
+        assert_eq!(*name, *format!("{}-2", Name::near(&this_host)));
+    });
+}
+
+#[test]
 fn who_leaves_may_come_back_with_its_ticket() {
     run(async {
         let site = Site::new("leave");
