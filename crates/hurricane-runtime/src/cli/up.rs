@@ -98,7 +98,10 @@ fn show(name: &Name, has: &str, server: &Server) -> Result<(), Failure> {
     let addresses = server.snapshot().cluster.unwrap_or_default().addresses;
     log(match &addresses[..] {
         [] => "listening; this machine has no network now".to_owned(),
-        addresses => format!("listening at {}", addresses.join(", ")),
+        [likeliest, ..] => format!(
+            "listening at {}; where `hurricane join` does not find that, `--address {likeliest}` tells",
+            addresses.join(", ")
+        ),
     });
     Ok(())
 }
