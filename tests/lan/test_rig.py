@@ -1,5 +1,6 @@
 """The rig itself: hosts that reach each other, links that are cut, and nothing left behind."""
 
+import contextlib
 import signal
 import socket
 import sys
@@ -50,23 +51,29 @@ def test_multicast_reaches_all_hosts(lan: Lan) -> None:
     network = lan.network()
     hosts = [lan.host(name, network) for name in ("one", "two", "three")]
     group = "224.0.0.251"
-    listeners = []
-    for host in hosts[1:]:
-        with host.inside():
-            listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        listener.bind(("", 5353))
-        membership = socket.inet_aton(group) + socket.inet_aton(host.address)
-        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-        listener.settimeout(5)
-        listeners.append(listener)
-    with hosts[0].inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(
-            socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(hosts[0].address)
-        )
-        sender.sendto(b"hello", (group, 5353))
-    for listener in listeners:
-        assert listener.recv(100) == b"hello"
-        listener.close()
+    with contextlib.ExitStack() as stack:
+        listeners = []
+        for host in hosts[1:]:
+            with host.inside():
+                listener = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            listener.bind(("", 5353))
+            membership = socket.inet_aton(group) + socket.inet_aton(host.address)
+            listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+            listener.setblocking(False)
+            listeners.append(listener)
+        with hosts[0].inside():
+            sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        interface = socket.inet_aton(hosts[0].address)
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
+
+        def is_heard(listener: socket.socket) -> bool:
+            sender.sendto(b"hello", (group, 5353))
+            with contextlib.suppress(BlockingIOError):
+                return listener.recv(100) == b"hello"
+            return False
+
+        for listener in listeners:
+            until(lambda listener=listener: is_heard(listener))
 
 
 def test_what_runs_on_a_host_ends_with_it(lan: Lan) -> None:
