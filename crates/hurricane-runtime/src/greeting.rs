@@ -61,11 +61,6 @@ impl Side {
         }
     }
 
-    /// Whether it reads or writes pickles, or answers for those that do.
-    fn has_python(self) -> bool {
-        matches!(self, Self::Scheduler | Self::Node | Self::Client)
-    }
-
     fn from_byte(byte: u8) -> Option<Self> {
         let mut sides =
             [Self::Scheduler, Self::Node, Self::Client, Self::Operator, Self::Fetcher].into_iter();
@@ -168,9 +163,7 @@ impl Greeting {
             return Err(GreetingError::Protocol { own, other });
         }
         match (own.python_minor, other.python_minor) {
-            (Some(mine), Some(theirs))
-                if mine != theirs && own.side.has_python() && other.side.has_python() =>
-            {
+            (Some(mine), Some(theirs)) if mine != theirs => {
                 Err(GreetingError::Python { own: mine, side: other.side, other: theirs })
             }
             _ => Ok(()),
@@ -398,14 +391,6 @@ mod tests {
         assert!(node.check(&fetcher).is_ok() && fetcher.check(&node).is_ok());
         assert!(fetcher.check(&greeting(Side::Scheduler)).is_err());
         assert!(greeting(Side::Scheduler).check(&fetcher).is_err());
-    }
-
-    #[test]
-    fn who_reads_no_pickles_may_have_any_python() {
-        let other = |side| Greeting { python_minor: Some(12), ..greeting(side) };
-        assert!(greeting(Side::Scheduler).check(&other(Side::Operator)).is_ok());
-        assert!(greeting(Side::Node).check(&other(Side::Fetcher)).is_ok());
-        assert!(greeting(Side::Scheduler).check(&other(Side::Node)).is_err());
     }
 
     #[tokio::test]
