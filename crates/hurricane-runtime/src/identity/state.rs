@@ -5,7 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Authorized, DirectoryError, FileError, IdentityError, KeyPair, Name, Place, PublicKey};
+use super::{
+    Authorized, DirectoryError, FileError, IdentityError, KeyPair, Name, Place, PublicKey,
+};
 use crate::platform::directories::{make_private, make_private_with_parents, state};
 use crate::platform::hold::Hold;
 use crate::platform::private_files::{Changing, read};
