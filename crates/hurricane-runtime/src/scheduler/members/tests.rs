@@ -4,10 +4,15 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use hurricane_core::id::{Attempt, DefinitionNumber, Number, ObjectId, ObjectNumber, TaskId};
-use hurricane_core::member::{Content, NodeDescription, PIECE_BYTES, Piece, Read};
+use hurricane_core::id::{
+    Attempt, DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber, TaskId,
+};
+use hurricane_core::member::{
+    Content, FromClient, FromNode, NodeDescription, PIECE_BYTES, Piece, Read, ToClient, ToNode,
+};
 use hurricane_core::message::{
-    Definition, Ending, NodeToScheduler, Output, Stored, Stream, Value as Worth,
+    ClientToScheduler, Definition, Ending, NodeToScheduler, Output, SchedulerToClient,
+    SchedulerToNode, Stored, Stream, Value as Worth,
 };
 use hurricane_core::parts::{self, Joiner};
 use hurricane_core::resources::Resources;
