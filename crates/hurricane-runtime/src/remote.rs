@@ -185,9 +185,11 @@ impl Searching {
                     Err(mpsc::RecvTimeoutError::Disconnected) => Err(FindError::Stopped),
                 };
                 let remote = remote.take()?;
-                Some(found.map(|is_found| {
-                    if is_found { Search::Found(remote) } else { Search::NotFound }
-                }))
+                Some(found.map(
+                    |is_found| {
+                        if is_found { Search::Found(remote) } else { Search::NotFound }
+                    },
+                ))
             }
         }
     }
