@@ -74,10 +74,11 @@ simulate: | toolchain ## Run seeded clusters: SEEDS=10000 make simulate, or SEED
 test-python: $(VENV)/hurricane.stamp $(VENV)/cpython-tests.stamp ## Run the Python tests
 	$(BIN)/python -m pytest
 
-# LAN='-k s4' chooses among them. What they measure is printed with the result of each.
+# LAN='-k s4' chooses among them. What they measure is printed at the end. They mostly wait, so that
+# several run at a time, each on hosts of its own.
 .PHONY: test-lan
 test-lan: $(VENV)/hurricane.stamp ## Run the tests on several hosts, made of network namespaces
-	@.ci/in-namespaces $(BIN)/python -m pytest tests/lan $(LAN)
+	@.ci/in-namespaces $(BIN)/python -m pytest tests/lan --numprocesses 4 $(LAN)
 
 # The one wheel, and the whole suite on each Python that it is for.
 .PHONY: test-pythons

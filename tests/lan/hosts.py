@@ -356,6 +356,11 @@ class Network:
         """Put it back."""
         self._ip("link", "set", self._ports[host], "up")
 
+    def drop_multicast(self) -> None:
+        """Carry no multicast from now on, as some access points and switches."""
+        for port in self._ports.values():
+            self._ip("link", "set", port, "type", "bridge_slave", "mcast_flood", "off")
+
     @contextlib.contextmanager
     def capture(self) -> Iterator["Capture"]:
         """Gather all that crosses this network."""
@@ -415,7 +420,7 @@ class Lan:
 
     def __init__(self) -> None:
         # Short: the address of a unix socket has room for a hundred bytes.
-        self.directory = Path(tempfile.mkdtemp(prefix="lan-", dir=_scratch()))
+        self.directory = Path(tempfile.mkdtemp(dir=os.environ["HURRICANE_NAMESPACES"]))
         self.directory.chmod(0o755)
         self._hosts: list[Host] = []
         self._networks: list[Network] = []
@@ -449,14 +454,6 @@ class Lan:
             for host in self._hosts
             for process in host._processes
         )
-
-
-def _scratch() -> Path:
-    """Return a directory in memory, that nobody else sees and that ends with these namespaces."""
-    directory = Path(os.environ["HURRICANE_NAMESPACES"])
-    if not os.path.ismount(directory):
-        _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(directory))
-    return directory
 
 
 def _new_namespaces(name: str) -> tuple[int, int]:

@@ -66,9 +66,6 @@ def test_a_killed_scheduler_finds_its_nodes_again(lan: Lan) -> None:
     job.wait_for_executions(10)
     pids = {each.pid for each in job.executions() if each.host == "birch"}
     cluster.scheduler.kill()
-    # What runs for a scheduler that is gone has nobody to tell.
-    job.process.wait_for_line("SchedulerLost")
-    assert job.process.wait() == 0
     cluster.start()
     back = seconds_until(
         lambda: cluster.node_names() == {"alder", "birch"},
@@ -76,6 +73,9 @@ def test_a_killed_scheduler_finds_its_nodes_again(lan: Lan) -> None:
         since=cluster.scheduler.started_at,
     )
     measured("nodes are back after a scheduler's restart", back, 5)
+    # What ran for the scheduler that is gone has nobody to tell.
+    job.process.wait_for_line("SchedulerLost")
+    assert job.process.wait() == 0
     until(lambda: not pids & set(second.processes()), "the end of what ran for the old scheduler")
     assert set(Job(first, 40, seconds=0.05, name="after").finish()) == {"alder", "birch"}
 

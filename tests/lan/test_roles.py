@@ -22,7 +22,7 @@ def test_s9_revoking_is_immediate(lan: Lan) -> None:
     cluster = Cluster(first)
     node = cluster.join(second)
     cluster.wait_for_nodes("alder", "birch")
-    job = Job(first, 400, seconds=0.05)
+    job = Job(first, 200, seconds=0.05)
     until(lambda: any(each.host == "birch" for each in job.executions()))
     revoked = time.monotonic()
     first.hurricane("revoke", "birch")
