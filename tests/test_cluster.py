@@ -2,10 +2,8 @@
 
 import concurrent.futures
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -394,19 +392,24 @@ def start_node(cluster):
     )
 
 
-def test_a_scheduler_that_stands_still_is_waited_for():
+def test_a_scheduler_that_stands_still_is_waited_for(run_program):
     with own_user():
         port = free_port()
-        with cluster_program(port) as program, hurricane.Client(port=port) as client:
-            assert client.submit(abs, -1).result() == 1
-            program.send_signal(signal.SIGSTOP)
-            going_on = threading.Timer(2, program.send_signal, [signal.SIGCONT])
-            going_on.start()
-            # More than may be on its way at once.
-            values = [client.put(bytes(MEGABYTES)) for _ in range(30)]
-            lengths = [client.submit(len, value) for value in values]
-            assert [length.result() for length in lengths] == [MEGABYTES] * 30
-            going_on.join()
+        with cluster_program(port) as program:
+            # More than may be on its way at once, in a program that may use the memory for it.
+            done = run_program(f"""
+import os, signal, threading
+import hurricane
+
+with hurricane.Client(port={port}) as client:
+    client.submit(abs, 1).result()
+    os.kill({program.pid}, signal.SIGSTOP)
+    going_on = threading.Timer(2, os.kill, [{program.pid}, signal.SIGCONT])
+    going_on.start()
+    values = [client.put(bytes(5_000_000)) for _ in range(30)]
+    print(going_on.is_alive(), [client.submit(len, value).result() for value in values])
+""")
+            assert done.stdout == f"False {[MEGABYTES] * 30}\n"
 
 
 def test_a_scheduler_that_ends_takes_the_tasks_along():
