@@ -190,20 +190,20 @@ def test_a_port_that_something_else_has(host: Host) -> None:
 def test_a_member_from_join_to_leave(host: Host, other: dict[str, str]) -> None:
     cluster = Cluster(host, "--no-node")
     node = join(host, cluster, **other)
-    assert events(node)[-1] == "alder joined port-12222, at 127.0.0.1:12222"
-    cluster.scheduler.wait_for_line(r"alder is a member now \(node\), enrolled from ")
-    cluster.scheduler.wait_for_line(r"node alder joined from ")
+    assert events(node)[-1] == "alder-2 joined port-12222, at 127.0.0.1:12222"
+    cluster.scheduler.wait_for_line(r"alder-2 is a member now \(node\), enrolled from ")
+    cluster.scheduler.wait_for_line(r"node alder-2 joined from ")
     [title, row] = host.hurricane("nodes").stdout.splitlines()
     assert title.split() == ["NAME", "ADDRESS", "CPUS", "STATE", "TASKS"]
-    assert row.split()[0] == "alder"
+    assert row.split()[0] == "alder-2"
     assert row.split()[2:] == ["1", "here", "0", "running,", "0", "finished"]
     assert node.stop(signal.SIGTERM) == 0
     until(lambda: not cluster.nodes())
     [_, row] = host.hurricane("nodes").stdout.splitlines()
-    assert re.fullmatch(r"alder  -        -     away   node, since \d{4}-\d\d-\d\d", row)
+    assert re.fullmatch(r"alder-2  -        -     away   node, since \d{4}-\d\d-\d\d", row)
     # From now on this is enough.
     again = host.start_hurricane("node", "--address", "127.0.0.1", **other)
-    again.wait_for_line("alder joined port-12222")
+    again.wait_for_line("alder-2 joined port-12222")
     again.stop()
     done = host.hurricane("leave", "--address", "127.0.0.1", **other)
     assert done.stdout == "this machine is a member of port-12222 no more\n"
@@ -221,7 +221,7 @@ def test_who_leaves_while_the_scheduler_is_away(host: Host, other: dict[str, str
     assert done.stdout == "this machine is a member of port-12222 no more\n"
     lines = done.stderr.splitlines()
     assert lines[0] == "its scheduler was not told:"
-    assert lines[-1] == "`hurricane revoke alder` there takes it off the list"
+    assert lines[-1] == "`hurricane revoke alder-2` there takes it off the list"
     assert error(host.hurricane("leave", code=2, **other)) == [
         "error: this machine is a member of no cluster"
     ]
@@ -230,14 +230,14 @@ def test_who_leaves_while_the_scheduler_is_away(host: Host, other: dict[str, str
 def test_who_is_revoked_is_told_so(host: Host, other: dict[str, str]) -> None:
     cluster = Cluster(host, "--no-node")
     node = join(host, cluster, **other)
-    done = host.hurricane("revoke", "alder")
+    done = host.hurricane("revoke", "alder-2")
     assert re.fullmatch(
-        r"alder is a member of port-12222 no more; \d+ connections? cut\n", done.stdout
+        r"alder-2 is a member of port-12222 no more; \d+ connections? cut\n", done.stdout
     )
     node.wait_for_line("revoked")
-    cluster.scheduler.wait_for_line("alder is a member no more")
-    assert error(host.hurricane("revoke", "alder", code=2)) == [
-        "error: no machine of this cluster is called `alder`"
+    cluster.scheduler.wait_for_line("alder-2 is a member no more")
+    assert error(host.hurricane("revoke", "alder-2", code=2)) == [
+        "error: no machine of this cluster is called `alder-2`"
     ]
     assert node.stop() == 0
 
@@ -245,7 +245,7 @@ def test_who_is_revoked_is_told_so(host: Host, other: dict[str, str]) -> None:
 def test_who_was_revoked_cannot_join_with_an_old_ticket(host: Host, other: dict[str, str]) -> None:
     cluster = Cluster(host, "--no-node")
     join(host, cluster, **other).stop()
-    host.hurricane("revoke", "alder")
+    host.hurricane("revoke", "alder-2")
     used = ["join", cluster.invite("--ttl", "1s"), "--address", "127.0.0.1"]
     time.sleep(1.1)
     lines = error(host.hurricane(*used, code=2, **other))
@@ -258,7 +258,7 @@ def test_a_member_may_repeat_its_line(host: Host, other: dict[str, str]) -> None
     ticket = cluster.invite()
     for word in ("now", "already"):
         node = host.start_hurricane("join", ticket, "--address", "127.0.0.1", **other)
-        node.wait_for_line(rf"a member of port-12222 {word} \(node\), called alder$")
+        node.wait_for_line(rf"a member of port-12222 {word} \(node\), called alder-2$")
         node.wait_for_line("joined port-12222")
         assert node.stop() == 0
 
@@ -269,7 +269,7 @@ def test_a_ticket_to_submit_enrols_and_ends(host: Host, other: dict[str, str]) -
     text = f"hurricane join {ticket}\n"
     done = host.hurricane("join", "-", "--address", "127.0.0.1", text=text, **other)
     assert done.stdout == "Programs on this machine may submit to port-12222 now.\n"
-    assert done.stderr.endswith("a member of port-12222 now (submit), called alder\n")
+    assert done.stderr.endswith("a member of port-12222 now (submit), called alder-2\n")
     done = host.hurricane("status", "--address", "127.0.0.1", "--json", **other)
     status = json.loads(done.stdout)
     assert status["cluster"]["members"] == []
@@ -429,11 +429,11 @@ def test_a_node_in_the_background(host: Host, other: dict[str, str]) -> None:
     cluster = Cluster(host, "--no-node")
     ticket = cluster.invite()
     done = host.hurricane("join", "--detach", ticket, "--address", "127.0.0.1", **other)
-    assert done.stderr.endswith("alder joined port-12222, at 127.0.0.1:12222\n")
+    assert done.stderr.endswith("alder-2 joined port-12222, at 127.0.0.1:12222\n")
     assert [line for line in host.processes().values() if "--detached" in line]
     assert not [line for line in host.processes().values() if ticket in line]
-    assert [each["name"] for each in cluster.nodes()] == ["alder"]
-    host.hurricane("revoke", "alder")
+    assert [each["name"] for each in cluster.nodes()] == ["alder-2"]
+    host.hurricane("revoke", "alder-2")
 
 
 def test_a_node_in_the_background_goes_on_looking(host: Host) -> None:
@@ -471,7 +471,7 @@ def test_deploy_carries_a_ticket_over_ssh(host: Host, ssh: dict[str, str]) -> No
     cluster = Cluster(host, "--no-node")
     options = ["--cpus", "1", "--resource", "rack 7=1", "--address", "127.0.0.1"]
     done = host.hurricane("deploy", "ada@birch", *options, **ssh)
-    assert done.stdout == "ada@birch: alder joined port-12222, at 127.0.0.1:12222\n"
+    assert done.stdout == "ada@birch: alder-2 joined port-12222, at 127.0.0.1:12222\n"
     [line] = (host.directory / "ssh.log").read_text().splitlines()
     assert line == (
         "-T -- ada@birch hurricane join --detach "
@@ -486,7 +486,7 @@ def test_deploy_tells_of_each_host(host: Host, ssh: dict[str, str]) -> None:
     command = ["deploy", "birch", "gone", "--cpus", "1", "--address", "127.0.0.1"]
     done = host.hurricane(*command, code=2, **ssh)
     assert sorted(done.stdout.splitlines()) == [
-        "birch: alder joined port-12222, at 127.0.0.1:12222",
+        "birch: alder-2 joined port-12222, at 127.0.0.1:12222",
         "gone: failed",
     ]
     assert done.stderr == "gone: ssh: Could not resolve hostname gone\n"
