@@ -83,7 +83,9 @@ fn print(arguments: &[u8]) -> Bytes {
 fn append(file: &[u8]) -> Bytes {
     let opened = fs::OpenOptions::new().create(true).append(true).open(text(file));
     let mut file = opened.expect("the directory is the test's");
-    writeln!(file, "{}", process::id()).expect("there is space");
+    // In one write: others append to it at the same time.
+    let line = format!("{}\n", process::id());
+    file.write_all(line.as_bytes()).expect("there is space");
     thread::sleep(Duration::from_millis(500));
     Bytes::from_static(b"done")
 }
