@@ -94,12 +94,16 @@ def test_any_completion_from_slaves_in_several_processes(host):
         host,
         """
 import json
-sent = {master.send_task({"number": number, "seconds": 0.01}): number for number in range(60)}
-done = [master.wait_for_any_task_completion() for _ in sent]
-assert {task.get_task_id() for task in done} == set(sent)
-for task in done:
-    assert task.get_generated_data()["square"] == sent[task.get_task_id()] ** 2
-print("pids", json.dumps(sorted({task.get_generated_data()["pid"] for task in done})))
+pids = set()
+# One of them may be late.
+while len(pids) < 3:
+    sent = {master.send_task({"number": number, "seconds": 0.01}): number for number in range(60)}
+    done = [master.wait_for_any_task_completion() for _ in sent]
+    assert {task.get_task_id() for task in done} == set(sent)
+    for task in done:
+        assert task.get_generated_data()["square"] == sent[task.get_task_id()] ** 2
+        pids.add(task.get_generated_data()["pid"])
+print("pids", json.dumps(sorted(pids)))
 """,
     )
     found, _ = master.wait_for_line("^pids (.*)")

@@ -66,8 +66,8 @@ def test_s5_a_middle_that_speaks_hurricane_gets_no_secret(lan: Lan) -> None:
     assert all(second.name not in file.read_text() for file in members)
 
 
-def test_s5_a_node_that_poses_as_the_scheduler_is_refused(lan: Lan) -> None:
-    """See S10: a member's key is good for what it was let in for."""
+def test_s10_a_node_that_poses_as_the_scheduler_is_refused(lan: Lan) -> None:
+    """A member's key is good for what it was let in for."""
     network = lan.network()
     first, second = lan.host("alder", network), lan.host("birch", network)
     third = lan.host("cedar", network)
