@@ -123,14 +123,12 @@ def test_s6_what_was_said_counts_once(lan: Lan) -> None:
 def test_s6_nobody_is_dialed_whom_the_key_did_not_sign(lan: Lan) -> None:
     network = lan.network()
     first, second = lan.host("alder", network), lan.host("birch", network)
-    thief = lan.host("thief", network)
-    cluster = Cluster(first, "--no-node")
-    cluster.enrol(second)
+    thief, newcomer = lan.host("thief", network), lan.host("cedar", network)
     with network.capture() as capture:
-        node = cluster.node(second)
-        node.wait_for_line(JOINED)
-        node.stop()
-        cluster.scheduler.stop()
+        cluster = Cluster(first, "--no-node")
+        cluster.enrol(second)
+    # Of what followed, the last would take it all back.
+    cluster.scheduler.stop()
     announced = [each for each in datagrams(capture.frames, 5353) if b"hurricane" in each.content]
     answers = [each.content for each in announced if each.source[0] == first.address]
     assert answers, "nothing was announced"
@@ -141,6 +139,7 @@ def test_s6_nobody_is_dialed_whom_the_key_did_not_sign(lan: Lan) -> None:
     dialed = []
     with network.capture() as capture:
         node = cluster.node(second)
+        joining = newcomer.start_hurricane("join", cluster.ticket)
         # As they were, and with the thief's address in the place of the scheduler's.
         own, other = (socket.inet_aton(host.address) for host in (thief, first))
         forged = [
@@ -161,6 +160,9 @@ def test_s6_nobody_is_dialed_whom_the_key_did_not_sign(lan: Lan) -> None:
     assert not dialed
     begun = [each for each in packets(capture.frames) if each.protocol == TCP and each.flags == SYN]
     assert thief.address not in {each.target[0] for each in begun}
+    # What the key did sign was heard by one that knew no address, and was of no use to the thief.
+    assert first.address in {each.target[0] for each in begun if each.source[0] == newcomer.address}
+    joining.kill()
     # It has not lost its way by that.
     cluster.start()
     node.wait_for_line(JOINED)
