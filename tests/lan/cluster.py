@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,13 @@ class Cluster:
         done = self.host.hurricane("invite", "--port", str(self.port), *arguments)
         [word] = [word for word in done.stdout.split() if word.startswith("h1")]
         return word
+
+    def expired_ticket(self) -> str:
+        """Make a ticket whose time is over: it has 1 s. Nobody can see that but by using it."""
+        ticket = self.invite("--ttl", "1s")
+        expires = time.monotonic() + 1
+        until(lambda: time.monotonic() > expires)
+        return ticket
 
     def join(self, host: Host, *arguments: str, ticket: str = "") -> Process:
         """Enrol a host and start a node there; returns when it is a member."""

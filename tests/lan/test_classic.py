@@ -211,7 +211,8 @@ waits = [
 threads = [threading.Thread(target=lambda wait=wait: ended.append(wait())) for wait in waits]
 for thread in threads:
     thread.start()
-time.sleep(0.3)
+# Those that end at once, by mistake, have done so by then.
+threads[0].join(0.3)
 assert ended == []
 master.stop()
 for thread in threads:
