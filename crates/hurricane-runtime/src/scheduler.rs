@@ -1,7 +1,6 @@
 //! A cluster's scheduler, in a thread of its own: who may come in, their sessions, and the state
 //! machine that decides.
 
-mod dice;
 mod entrance;
 mod listening;
 mod members;
@@ -33,9 +32,9 @@ use crate::platform::fork::ProcessMark;
 use crate::platform::local_socket::LocalSocketError;
 use crate::platform::machine;
 use crate::platform::signals::Mask;
+use crate::randomness::unique_number;
 use crate::ticket::Ticket;
 
-use dice::dice;
 use listening::Listening;
 use members::Members;
 use service::{Start, serve};
@@ -129,13 +128,12 @@ impl Server {
         let (key, authorized) = (cluster.key()?, cluster.authorized()?);
         let listening = Listening::start(config.port, &config.bind)?;
         let (port, addresses) = (listening.port, listening.addresses());
-        let mut dice = dice().ok_or(ServerError::NoRandomness)?;
-        let boot = BootId(dice());
+        let boot = BootId(unique_number());
         let members = Members::new(members::Config {
             cluster: config.name.clone(),
             boot,
             kept_limit_bytes: kept_limit_bytes(),
-            dice,
+            dice: Box::new(unique_number),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
