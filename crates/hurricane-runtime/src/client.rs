@@ -160,6 +160,8 @@ impl<F> Connection<F> {
             arguments,
             dependencies,
         });
+        drop(state);
+        self.shared.sink.nudge();
         Ok(number)
     }
 
@@ -187,6 +189,17 @@ impl<F> Connection<F> {
             state.check_open()?;
         }
         Ok(true)
+    }
+
+    /// Waits until something is so, as the thread that reads what comes in, which costs the fewest
+    /// wake-ups. Nothing, at once, if another thread reads: it will tell the handle that ends.
+    pub fn drive(
+        &self,
+        is_met: &dyn Fn() -> bool,
+        deadline: Option<Instant>,
+    ) -> Result<Option<bool>, ConnectionError> {
+        drop(self.open_state()?);
+        Ok(self.shared.sink.drive(is_met, deadline))
     }
 
     /// Cancels a task, running or not.
@@ -326,6 +339,13 @@ pub(crate) trait Sink: Send + Sync {
     /// of it.
     fn has_room(&self) -> bool {
         true
+    }
+    /// What was sent may get under way in this thread. Called without the connection's lock.
+    fn nudge(&self) {}
+    /// Waits until something is so, and meanwhile reads what comes in, if no other thread does:
+    /// otherwise returns nothing, at once. Whether it is so; false once the deadline has come.
+    fn drive(&self, _is_met: &dyn Fn() -> bool, _deadline: Option<Instant>) -> Option<bool> {
+        None
     }
     /// The bytes of an object.
     fn fetch(&self, object: ObjectId, timeout: Duration) -> Fetched;
