@@ -4,6 +4,8 @@ import itertools
 import os
 import sys
 import time
+from copy import copy
+from signal import Signals as Signal
 
 import pytest
 
@@ -93,6 +95,28 @@ def test_an_item_that_ends_its_worker_does_not_take_its_group_along(client):
     assert got == [number for number in range(100) if number != 70]
 
 
+def test_a_group_is_tried_again_though_nobody_asks(client, tmp_path):
+    def touch(number):
+        if number == 7:
+            os.abort()
+        (tmp_path / str(number)).touch()
+
+    results = client.map(touch, range(10), chunksize=10)
+    until(lambda: len(list(tmp_path.iterdir())) == 9)
+    results.close()
+
+
+def test_a_group_is_tried_again_before_the_client_ends(client, tmp_path):
+    def touch(number):
+        if number == 7:
+            os.abort()
+        (tmp_path / str(number)).touch()
+
+    client.map(touch, range(10), chunksize=10)
+    client.shutdown()
+    assert len(list(tmp_path.iterdir())) == 9
+
+
 def test_an_item_that_cannot_be_pickled_does_not_take_its_group_along(client):
     def number_of(thing):
         return thing.number
@@ -127,6 +151,28 @@ def test_short_calls_share_tasks(client):
     before = client.status()["tasks"]["done"]
     assert len(list(client.map(abs, range(count)))) == count
     assert client.status()["tasks"]["done"] - before < count / 20
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, -1, 2**63 - 1, -(2**63)],
+        [1, 2**63, 3],
+        [1, 2**200],
+        [0.0, -0.0, 1e308, float("-inf")],
+        [1, True, 2],
+        [False, True],
+        [1, 2.0, 3],
+        [1, None, 3],
+        [Signal.SIGINT, Signal.SIGTERM],
+        [2, Signal.SIGINT, 2],
+        ["a", b"b"],
+    ],
+)
+def test_values_keep_their_types_in_groups(client, values):
+    got = list(client.map(copy, values, chunksize=len(values)))
+    assert list(map(repr, got)) == list(map(repr, values))
+    assert list(map(type, got)) == list(map(type, values))
 
 
 def test_chunksize_is_honoured(client):
@@ -258,5 +304,16 @@ def test_a_group_measures_itself(client):
             pass
 
     assert list(client.map(wait_a_little, range(100), chunksize=50)) == [None] * 100
-    [seconds] = client._handle.delivery.seconds_per_call.values()
-    assert 0.001 <= seconds < 0.1
+    [measured] = client._handle.delivery.measured.values()
+    assert 0.001 <= measured.seconds < 0.1
+
+
+def test_a_slow_first_call_does_not_keep_the_rest_apart(client):
+    def wait_once(number):
+        if number == 0:
+            time.sleep(0.5)
+        return number
+
+    count = 150_000
+    assert sum(client.map(wait_once, range(count))) == sum(range(count))
+    assert client.status()["tasks"]["done"] < count // 40

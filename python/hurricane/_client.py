@@ -148,7 +148,8 @@ class Client(Executor):
         """Call a function with each item, as the built-in `map` does, in the workers.
 
         Inputs that all have a length, the shortest of them up to 100,000, are submitted at once.
-        Others are read as the results are consumed, at most 1,000 items ahead for each slot.
+        Others are read as the results are consumed: at most 1,000 items ahead for each slot, or
+        100,000 of inputs with a length.
 
         Parameters
         ----------

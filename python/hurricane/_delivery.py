@@ -42,6 +42,7 @@ from hurricane._serialize import (
     dumps_function,
     dumps_result,
 )
+from hurricane._sizes import Measured
 from hurricane._waiting import NOTHING_TO_GIVE_BACK, Waiters, Waiting
 
 # How long a handle that was dropped may keep its value, and a program its workers after the last
@@ -140,7 +141,7 @@ class Delivery:
         waiting: Waiting | None = None,
     ) -> None:
         self.cluster = cluster
-        self.seconds_per_call = _Durations()
+        self.measured = _Measurements()
         self.broken: BaseException | None = None
         self.is_forked = False
         self._connection = connection
@@ -434,7 +435,7 @@ class Delivery:
             while True:
                 future = self._ended.popleft()
                 try:
-                    future._invoke_callbacks()  # type: ignore[attr-defined]  # not in the stubs
+                    future._invoke_callbacks()
                 except BaseException:
                     # Even `SystemExit` ends no more than the callback.
                     LOGGER.critical("Exception in a callback:", exc_info=True)
@@ -474,7 +475,7 @@ class Delivery:
     def _end_tasks(self, endings: Sequence[tuple[Future[Any], Ending]]) -> None:
         self._ended.extend(end_all(endings))
         for future, _ in endings:
-            if not future._made_callbacks:
+            if not future._made_callbacks and future._on_failure is None:
                 self._pending.pop(future.number, None)
 
     def _make_stored(self, future: Future[Any], location: Location) -> Stored:
@@ -553,11 +554,11 @@ class Delivery:
         self._call_back()
 
 
-class _Durations(OrderedDict[bytes, float]):
-    """How long calls of pickled functions took; those not seen for long are forgotten."""
+class _Measurements(OrderedDict[bytes, Measured]):
+    """What calls of pickled functions took; those not seen for long are forgotten."""
 
-    def __setitem__(self, function: bytes, seconds: float) -> None:
-        super().__setitem__(function, seconds)
+    def __setitem__(self, function: bytes, measured: Measured) -> None:
+        super().__setitem__(function, measured)
         if len(self) > _MAX_DEFINITIONS:
             self.popitem(last=False)
 

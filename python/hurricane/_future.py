@@ -71,6 +71,7 @@ class Future(StandardFuture[T], Generic[T]):
     _made_condition: threading.Condition | None = None
     _made_waiters: "list[Any] | None" = None
     _made_callbacks: "list[Any] | None" = None
+    _on_failure: Callable[[], object] | None = None
     number: int = 0
 
     def __init__(self, delivery: "Delivery", name: str) -> None:
@@ -93,7 +94,7 @@ class Future(StandardFuture[T], Generic[T]):
                 return True
             self._end_under_condition(Cancelled(None))
         self._delivery.cancel(self)
-        self._invoke_callbacks()  # type: ignore[attr-defined]  # not in the stubs
+        self._invoke_callbacks()
         return True
 
     def cancelled(self) -> bool:
@@ -176,6 +177,26 @@ class Future(StandardFuture[T], Generic[T]):
     def call_when_done(self, fn: Callable[[StandardFuture[T]], object]) -> None:
         """Do the same where nobody waits for it."""
         super().add_done_callback(fn)
+
+    def call_if_failed(self, fn: Callable[[], object]) -> None:
+        """Have a function called if the task ends without a value, perhaps more than once.
+
+        While it runs, the task counts as pending. For a task that ends as it should this costs
+        nothing.
+        """
+        self._on_failure = fn
+        if self.done():
+            self._call_on_failure()
+
+    def _call_on_failure(self) -> None:
+        call, self._on_failure = self._on_failure, None
+        if call is not None and not isinstance(self._ending, (bytes, Stored)):
+            call()
+
+    def _invoke_callbacks(self) -> None:
+        self._call_on_failure()
+        if self._made_callbacks:
+            super()._invoke_callbacks()  # type: ignore[misc]  # not in the stubs
 
     def __repr__(self) -> str:
         if self.running():
@@ -281,6 +302,12 @@ class Future(StandardFuture[T], Generic[T]):
         with self._condition:
             return self._condition.wait_for(self.done, timeout)
 
+    def _is_to_be_called(self) -> bool:
+        """Whether somebody is to be called, now that it has ended."""
+        if self._on_failure is not None and isinstance(self._ending, (bytes, Stored)):
+            self._on_failure = None
+        return bool(self._made_callbacks) or self._on_failure is not None
+
     def _end_under_condition(self, ending: Ending) -> None:
         is_cancelled = isinstance(ending, Cancelled)
         self._ending = ending
@@ -309,6 +336,7 @@ def end_all(endings: Iterable[tuple[Future[Any], Ending]]) -> list[Future[Any]]:
         Those whose callbacks are to be run: by now all have ended, whatever a callback looks at.
     """
     watched = []
+    to_call = []
     with _making:
         for future, ending in endings:
             if future._made_condition is not None:
@@ -318,12 +346,13 @@ def end_all(endings: Iterable[tuple[Future[Any], Ending]]) -> list[Future[Any]]:
                 future._state = (
                     CANCELLED_AND_NOTIFIED if isinstance(ending, Cancelled) else FINISHED
                 )
+                if future._is_to_be_called():
+                    to_call.append(future)
     # Conditions are taken outside of the lock: their holders may make others.
-    with_callbacks = []
     for future, ending in watched:
         with future._condition:
             if future._state == PENDING:
                 future._end_under_condition(ending)
-                if future._made_callbacks:
-                    with_callbacks.append(future)
-    return with_callbacks
+                if future._is_to_be_called():
+                    to_call.append(future)
+    return to_call

@@ -1,17 +1,10 @@
 """`map`: how inputs become tasks, and results come back in order.
 
-How many items make a task. Short calls should share one, or the way there and back costs more than
-the work; long ones should not, or some slots idle while one works a group off. What a call takes is
-only known when some have been measured, so the rule is:
+How many items make a task stands in `_sizes.py`. An item that ends its worker, or cannot be
+pickled, must not take its group along: a group that fails as a whole is tried again item by item.
 
-- An input no longer than `_SINGLES_PER_SLOT` for each slot is not grouped at all.
-- Where the function has been measured, a group aims at `_TARGET_SECONDS` of work.
-- Until then, groups grow with what was given out before: the first ones are single items.
-- No group is larger than its share of what is left, so that all slots finish together, or of what
-  may be read ahead.
-
-An item that ends its worker, or cannot be pickled, must not take its group along: a group that
-fails as a whole is tried again item by item.
+Nobody is called back for what ends as it should: futures that are only waited for, one after the
+other, cost the least.
 """
 
 import threading
@@ -25,34 +18,19 @@ from hurricane._columns import Columns, Input
 from hurricane._delivery import Delivery, name_of
 from hurricane._ending import concerns_all_calls
 from hurricane._future import Future
-from hurricane._group import Group
+from hurricane._group import Group, unpacked
 from hurricane._options import Options
 from hurricane._progress import Progress
 from hurricane._serialize import restore_exception
+from hurricane._sizes import MAX_EAGER_ITEMS, Measured, Sizes
 
 T = TypeVar("T")
 
-# Inputs with a length up to this are submitted at once, as `Executor.map` does with all.
-_MAX_EAGER_ITEMS = 100_000
-
-# Of all others, so many items for each slot are read ahead of what was consumed.
-_MAX_ITEMS_AHEAD_PER_SLOT = 1_000
-
-# Some hundred times what a task costs on its way, and short enough to balance well.
-_TARGET_SECONDS = 0.002
-
-# Inputs this short are cheap to submit one by one, and may take any time.
-_SINGLES_PER_SLOT = 32
-
-# A group is at most this part of what was given out before, and of what is left, for each slot.
-_PARTS_OF_GIVEN = 8
-_PARTS_OF_REST = 4
-
-# So many groups for each slot lie ahead, at least: one runs, the others wait.
-_CHUNKS_AHEAD_PER_SLOT = 2
-
 # How often a progress bar is looked after while nothing else happens.
 _PROGRESS_SECONDS = 0.1
+
+# More than what travels inline.
+_STORED_BYTES = 128 << 10
 
 
 class Mapping:
@@ -76,18 +54,18 @@ class Mapping:
         self._progress = progress
         self._chunks: deque[_Chunk] = deque()
         self._ahead = 0
-        self._sizes = _Sizes(
-            delivery,
+        self._sizes = Sizes(
+            delivery.slots,
             source.length,
             1 if options.count_each_call else chunksize,
-            delivery.seconds_per_call.get(self._group.pickled),
+            delivery.measured.get(self._group.pickled),
         )
         self.trying_again = threading.RLock()
 
     def begin(self) -> None:
         """Submit what is to be submitted at once."""
-        if self._input.length is not None and self._input.length <= _MAX_EAGER_ITEMS:
-            while self._submit_next(_MAX_EAGER_ITEMS):
+        if self._input.length is not None and self._input.length <= MAX_EAGER_ITEMS:
+            while self._submit_next(MAX_EAGER_ITEMS):
                 pass
         else:
             self._read_ahead(0)
@@ -114,22 +92,32 @@ class Mapping:
             self._delivery.cancel_later(chunk.futures())
         self._chunks.clear()
 
-    def submit(self, columns: Columns) -> Future[Any]:
-        """Submit several items as one task, or one as a task of its own."""
-        if len(columns[0]) > 1:
-            return self._delivery.submit(self._group, self._options, columns, {})
+    def makes_group_of(self, columns: Columns) -> bool:
+        """Whether these items go as a group, be it of one: only groups are measured."""
+        return len(columns[0]) > 1 or not self._sizes.are_fixed
+
+    def submit_group(self, columns: Columns) -> Future[Any]:
+        """Submit several items as one task."""
+        return self._delivery.submit(self._group, self._options, columns, {})
+
+    def submit_single(self, columns: Columns) -> Future[Any]:
+        """Submit one item as a task of its own."""
         item = tuple(column[0] for column in columns)
         return self._delivery.submit(self._single, self._options, item, {})
+
+    @property
+    def counts_ended(self) -> bool:
+        """Whether somebody wants to know how many items have ended."""
+        return self._progress is not None
 
     def on_chunk_done(self, items: int) -> None:
         """Count items that have ended."""
         if self._progress is not None:
             self._progress.add(items)
 
-    def on_group_measured(self, seconds: float, items: int) -> None:
-        """Learn how long a group took."""
-        per_call = self._sizes.measured(seconds / items)
-        self._delivery.seconds_per_call[self._group.pickled] = per_call
+    def on_group_measured(self, measured: Measured) -> None:
+        """Learn what the calls of a group took."""
+        self._delivery.measured[self._group.pickled] = self._sizes.measured(measured)
 
     def _read_ahead(self, consumed: int) -> None:
         """Keep the slots busy, but read no more than is allowed.
@@ -137,29 +125,23 @@ class Mapping:
         An input may be slow itself. So once the next result is here, it is handed out before more
         than twice of what was consumed is read.
         """
-        most = self._delivery.slots * _MAX_ITEMS_AHEAD_PER_SLOT
         read = 0
-        while (room := most - self._ahead) > 0:
+        while (room := self._sizes.most_ahead() - self._ahead) > 0:
             if read > 2 * consumed and self._chunks and self._chunks[0].is_done():
                 break
-            if room < self._sizes.next() and self._has_enough_chunks():
-                # Until there is room for a whole group: small ones that were consumed would be
-                # followed by as small ones for ever.
+            if self._sizes.are_enough(len(self._chunks), room):
                 break
             count = self._submit_next(room)
             if not count:
                 break
             read += count
 
-    def _has_enough_chunks(self) -> bool:
-        return len(self._chunks) >= self._delivery.slots * _CHUNKS_AHEAD_PER_SLOT
-
     def _submit_next(self, most: int) -> int:
         """Submit the next task; how many items it got."""
         columns = self._input.take(min(self._sizes.next(), most))
         if columns is None:
             return 0
-        chunk = _Chunk(self, columns)
+        chunk = _Chunk(self, columns, is_group=self.makes_group_of(columns))
         self._chunks.append(chunk)
         self._sizes.given(chunk.size)
         self._ahead += chunk.size
@@ -251,13 +233,19 @@ class _ResultsByChunk(Iterator[Iterable[Any]]):
 class _Chunk:
     """Some items that were submitted as one task."""
 
-    def __init__(self, mapping: Mapping, columns: Columns) -> None:
+    def __init__(self, mapping: Mapping, columns: Columns, *, is_group: bool) -> None:
         self.size = len(columns[0])
         self._mapping = mapping
         self._columns: Columns | None = columns
         self._parts: list[_Chunk] | None = None
-        self._future = mapping.submit(columns)
-        self._future.call_when_done(self._on_done)
+        self._is_group = is_group
+        self._future = (mapping.submit_group if is_group else mapping.submit_single)(columns)
+        if self.size > 1:
+            # Not only when somebody asks: a client waits for all pending tasks before it ends, and
+            # there must be no moment without pending ones between the two tries.
+            self._future.call_if_failed(self.tried_again)
+        if mapping.counts_ended:
+            self._future.call_when_done(self._on_done)
 
     def is_done(self) -> bool:
         return self._future.done()
@@ -280,21 +268,27 @@ class _Chunk:
         value, error = self._future._open()
         if error is not None:
             return _Outcomes([None] * self.size, dict.fromkeys(range(self.size), error))
-        if self.size == 1:
+        if not self._is_group:
             return _handing_out([value])
         seconds, values, descriptions = value
-        self._mapping.on_group_measured(seconds, self.size)
+        self._mapping.on_group_measured(
+            Measured(seconds / self.size, self._bytes() / self.size, self.size)
+        )
+        if isinstance(values, bytes):
+            return unpacked(values)
         if not descriptions:
             return _handing_out(values)
         return _Outcomes(
             values, {index: restore_exception(text) for index, text in descriptions.items()}
         )
 
+    def _bytes(self) -> int:
+        """How large the results are; of those in a store it is enough to know that they are."""
+        ending = self._future._ending
+        return len(ending) if isinstance(ending, bytes) else _STORED_BYTES
+
     def _on_done(self, _future: object) -> None:
-        # Here, and not only when somebody asks: a client waits for all pending tasks before it
-        # ends, and there must be no pending ones between the two tries.
         if self.tried_again() is None:
-            self._columns = None
             self._mapping.on_chunk_done(self.size)
 
     def _try_again(self) -> None:
@@ -307,7 +301,7 @@ class _Chunk:
             ]
             self._columns = None
             try:
-                self._parts = [_Chunk(self._mapping, item) for item in items]
+                self._parts = [_Chunk(self._mapping, item, is_group=False) for item in items]
             except RuntimeError:  # The client is gone: what there is must do.
                 return
 
@@ -329,52 +323,6 @@ class _Outcomes(Iterator[Any]):
         if self._index in self._errors:
             raise _not_an_end(self._errors.pop(self._index))
         return value
-
-
-class _Sizes:
-    """How many items the next task gets; the rule stands at the top of this file."""
-
-    def __init__(
-        self,
-        delivery: Delivery,
-        length: int | None,
-        fixed: int | None,
-        seconds_per_call: float | None,
-    ) -> None:
-        self._delivery = delivery
-        self._length = length
-        self._fixed = fixed
-        self._seconds_per_call = seconds_per_call
-        self._given = 0
-        if fixed is None and length is not None and length <= delivery.slots * _SINGLES_PER_SLOT:
-            self._fixed = 1
-
-    def next(self) -> int:
-        if self._fixed is not None:
-            return self._fixed
-        return max(1, min(self._wished(), self._share_of_rest()))
-
-    def given(self, items: int) -> None:
-        self._given += items
-
-    def measured(self, seconds: float) -> float:
-        # The mean of old and new: single measurements jump.
-        known = self._seconds_per_call
-        self._seconds_per_call = seconds if known is None else (known + seconds) / 2
-        return self._seconds_per_call
-
-    def _wished(self) -> int:
-        if self._seconds_per_call is None:
-            return self._given // (self._delivery.slots * _PARTS_OF_GIVEN)
-        return int(_TARGET_SECONDS / max(self._seconds_per_call, 1e-9))
-
-    def _share_of_rest(self) -> int:
-        # One more than must lie ahead: so there is room for the next before the last is begun.
-        most = _MAX_ITEMS_AHEAD_PER_SLOT // (_CHUNKS_AHEAD_PER_SLOT + 1)
-        if self._length is None:
-            return most
-        share = (self._length - self._given) // (self._delivery.slots * _PARTS_OF_REST)
-        return share if self._length <= _MAX_EAGER_ITEMS else min(share, most)
 
 
 def _not_an_end(error: BaseException) -> BaseException:
