@@ -145,8 +145,11 @@ target/fetched.stamp: Cargo.lock | toolchain
 # --- The rest ---------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: $(VENV)/hurricane.stamp ## Measure hurricane against the standard library
-	$(BIN)/python benchmarks/start.py
+bench: $(VENV)/hurricane.stamp ## Measure hurricane beside its peers: make bench WORK=W2 PEER=hurricane,ray
+	@[[ target/bench/peers.stamp -nt benchmarks/requirements.txt ]] \
+	|| { echo 'Installing the peers into target/bench/venv' \
+	     && $(BIN)/python benchmarks/install.py target/bench/venv && touch target/bench/peers.stamp; } || true
+	@target/bench/venv/bin/python -m benchmarks --work '$(WORK)' --peer '$(PEER)'
 
 .PHONY: docs
 docs: $(VENV)/tools.stamp ## Build the documentation of the Rust crates

@@ -1,0 +1,1 @@
+"""hurricane measured side by side with its peers: see docs/performance.md."""

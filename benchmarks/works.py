@@ -1,0 +1,177 @@
+"""What is measured: the rows of the table, what hurricane shall reach in each, and how often.
+
+How a work is done stands in the modules that `Work.module` names.
+"""
+
+import re
+from dataclasses import dataclass
+
+from benchmarks.systems import PEERS, STANDARD_LIBRARY
+
+_SHALL = re.compile(r"(\S+) (<=|>=) ([\d.]+)(?: x (\S+))?")
+
+
+@dataclass(frozen=True)
+class Shall:
+    """What a system is to reach: `hurricane <= 0.25 x multiprocessing`, `hurricane <= 400`.
+
+    With `best` in place of a peer's name it is the best of those that were measured.
+    """
+
+    system: str
+    at_most: bool
+    factor: float
+    of: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Shall":
+        """Read one; raises `ValueError` where it is none."""
+        match = _SHALL.fullmatch(text)
+        if match is None:
+            msg = f"`{text}` is not like `hurricane <= 0.25 x multiprocessing`"
+            raise ValueError(msg)
+        system, sign, factor, of = match.groups()
+        return cls(system, sign == "<=", float(factor), of)
+
+    def __str__(self) -> str:
+        of = f" x {self.of}" if self.of else ""
+        return f"{self.system} {'<=' if self.at_most else '>='} {self.factor:g}{of}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a figure that several systems have."""
+
+    name: str
+    what: str
+    unit: str
+    less_is_better: bool
+    shalls: tuple[Shall, ...]
+
+    @classmethod
+    def of(cls, name: str, what: str, unit: str, *shalls: str, less: bool = False) -> "Row":
+        """Make one, with what it shall reach in words."""
+        return cls(name, what, unit, less, tuple(map(Shall.parse, shalls)))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something that is run, and the rows that it fills."""
+
+    name: str
+    module: str
+    rows: tuple[Row, ...]
+    systems: tuple[str, ...]
+    repetitions: int = 5
+    # A system that has taken so long in this work is not run again in it.
+    budget_seconds: float = 15.0
+    timeout_seconds: float = 120.0
+
+
+_ALL = ("hurricane", "hurricane-tls", *PEERS)
+_OF_MAIN = ("hurricane", *STANDARD_LIBRARY)
+
+_ECHOES = (
+    ("array", "echo of a 64 MiB array"),
+    ("bytes", "echo of 64 MiB of bytes"),
+    ("100 bytes", "echo of 100 x 1 MiB of bytes"),
+    ("100 arrays", "echo of 100 arrays of 1 MiB"),
+)
+
+_ALL_WORKS = (
+    Work(
+        "W1",
+        "small",
+        (
+            Row.of(
+                "W1",
+                "no-op, submitted and waited for",
+                "µs",
+                "hurricane <= 0.25 x multiprocessing",
+                "hurricane-tls <= 1 x multiprocessing",
+                less=True,
+            ),
+        ),
+        _ALL,
+    ),
+    Work(
+        "W1m",
+        "small",
+        (Row.of("W1m", "the same, a function of `__main__`", "µs", less=True),),
+        _OF_MAIN,
+        repetitions=3,
+    ),
+    Work(
+        "W2",
+        "small",
+        (
+            Row.of(
+                "W2",
+                "20,000 no-ops, one by one",
+                "tasks/s",
+                "hurricane >= 15 x best",
+                "hurricane-tls >= 6 x best",
+            ),
+        ),
+        _ALL,
+    ),
+    Work(
+        "W2m",
+        "small",
+        (Row.of("W2m", "the same, a function of `__main__`", "tasks/s"),),
+        _OF_MAIN,
+        repetitions=3,
+    ),
+    Work(
+        "W3",
+        "small",
+        (
+            Row.of(
+                "W3",
+                "map of `x*x` over 200,000 integers",
+                "items/s",
+                "hurricane >= 1.4 x best",
+            ),
+        ),
+        _ALL,
+    ),
+    Work(
+        "W4",
+        "echo",
+        tuple(
+            Row.of(f"W4 {name}", what, "GB/s", "hurricane >= 1.2 x best") for name, what in _ECHOES
+        ),
+        _ALL,
+        repetitions=3,
+    ),
+    Work(
+        "W5",
+        "small",
+        (
+            Row.of(
+                "W5",
+                "1,000 tasks and their sums, a tree",
+                "s",
+                "hurricane <= 0.5 x best",
+                less=True,
+            ),
+        ),
+        _ALL,
+    ),
+    Work(
+        "W6",
+        "small",
+        (
+            Row.of(
+                "W6",
+                "200 tasks of 10 ms: efficiency",
+                "of 2 cores",
+                "hurricane >= 1 x best",
+            ),
+        ),
+        _ALL,
+        repetitions=3,
+    ),
+)
+
+WORKS: dict[str, Work] = {work.name: work for work in _ALL_WORKS}
