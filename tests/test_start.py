@@ -37,6 +37,24 @@ def test_import_is_quick() -> None:
     assert best < MOST_MILLISECONDS
 
 
+def test_workers_start_before_the_rest_is_imported() -> None:
+    program = """if True:
+        import sys
+        import hurricane
+        hurricane.Client
+        print(*sorted({"typing", "hurricane._delivery", "hurricane._map"} & {*sys.modules}))
+    """
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "\n"
+    assert done.stderr == ""
+
+
 def test_import_starts_and_configures_nothing() -> None:
     program = """if True:
         import logging, sys, threading

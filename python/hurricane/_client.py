@@ -1,31 +1,32 @@
-"""The client: a `concurrent.futures.Executor` whose tasks run in the cluster."""
+"""The client: a `concurrent.futures.Executor` whose tasks run in the cluster.
+
+The workers of this machine need a while to start, and what else is to be imported needs one, too:
+so all but `concurrent.futures` is imported when they have begun.
+"""
+
+from __future__ import annotations
 
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from functools import partial
-from operator import index
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from time import monotonic
 
 from hurricane import _exit, _native
-from hurricane._columns import Input
-from hurricane._delivery import Delivery, name_of
-from hurricane._future import Future
-from hurricane._map import Mapping, Results
-from hurricane._object import Object
-from hurricane._options import Changes, Options
-from hurricane._output import write_notice
-from hurricane._place import beside, far_away, here
-from hurricane._progress import Progress
-from hurricane._serialize import dumps_function
-from hurricane._status import Status
-from hurricane._waiting import Waiting
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, Self, TypeVar, Unpack
+
+    from hurricane._delivery import Delivery
+    from hurricane._future import Future
+    from hurricane._object import Object
+    from hurricane._options import Changes
+    from hurricane._status import Status
+
+    T = TypeVar("T")
 
 _MAX_PORT = 65535
 
@@ -97,10 +98,12 @@ class Client(Executor):
             raise ValueError(msg)
         _check_callable(initializer)
         check_port(port)
-        slots = None if max_workers is None else index(max_workers)
+        slots = None if max_workers is None else max_workers.__index__()
         self._handle = _nested_handle() or _new_handle(
             slots, _bound(initializer, initargs), cluster, address, port
         )
+        from hurricane._options import Options
+
         self._options = Options()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -190,7 +193,12 @@ class Client(Executor):
         if chunksize is not None and chunksize < 1:
             msg = "chunksize must be >= 1."
             raise ValueError(msg)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        from hurricane._columns import Input
+        from hurricane._delivery import name_of
+        from hurricane._map import Mapping, Results
+        from hurricane._progress import Progress
+
+        deadline = None if timeout is None else monotonic() + timeout
         delivery = self._handle.open()
         source = Input(iterables)
         bar = Progress(self._options.name or name_of(fn), source.length) if progress else None
@@ -300,6 +308,8 @@ class Client(Executor):
         if cluster is None:
             msg = "a running task cannot see the cluster's status"
             raise RuntimeError(msg)
+        from hurricane._status import Status
+
         return Status(cluster.snapshot())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -407,7 +417,11 @@ def _check_callable(initializer: object) -> None:
 def _bound(
     initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> Callable[[], object] | None:
-    return None if initializer is None else partial(initializer, *initargs)
+    if initializer is None:
+        return None
+    from functools import partial
+
+    return partial(initializer, *initargs)
 
 
 def check_port(port: int | None) -> None:
@@ -438,11 +452,15 @@ def _new_handle(
 
 def connect(remote: _native.Remote, initializer: Callable[[], object] | None = None) -> Handle:
     """Become a client of a cluster."""
+    from hurricane._delivery import Delivery
     from hurricane._initializer import Initializer
+    from hurricane._place import far_away
     from hurricane._project import own_modules
 
     first = None
     if initializer is not None:
+        from hurricane._serialize import dumps_function
+
         first = Initializer(dumps_function(initializer, own_modules()))
     return Handle(Delivery(remote.connect(), remote, far_away(remote, first)), is_nested=False)
 
@@ -451,12 +469,19 @@ def _start_here(slots: int | None, initializer: Callable[[], object] | None) -> 
     """Start scheduler, node and workers on this machine."""
     from hurricane import _launch
 
-    pickled = None if initializer is None else dumps_function(initializer)
+    pickled = None
+    if initializer is not None:
+        from hurricane._serialize import dumps_function
+
+        pickled = dumps_function(initializer)
     local = _native.Local(
         slots=slots,
         worker_command=_launch.worker_command(),
         setup=_launch.worker_setup(pickled),
     )
+    from hurricane._delivery import Delivery
+    from hurricane._place import here
+
     place = here(slots or _usable_cpus())
     return Handle(Delivery(local.connect(), local, place), is_nested=False)
 
@@ -469,6 +494,8 @@ def _say_that_it_runs_here() -> None:
     global _has_said_that_it_runs_here
     if not _has_said_that_it_runs_here:
         _has_said_that_it_runs_here = True
+        from hurricane._output import write_notice
+
         write_notice("no cluster was found; running on this machine")
 
 
@@ -496,6 +523,10 @@ def _nested_handle() -> Handle | None:
     worker = sys.modules.get("hurricane._worker")
     if worker is None or (link := worker.current()) is None:
         return None
+    from hurricane._delivery import Delivery
+    from hurricane._place import beside
+    from hurricane._waiting import Waiting
+
     connection = link.connect()
     with _nested_lock:
         if _nested is None or not _nested.is_of(connection):

@@ -11,7 +11,7 @@ container (`0x01`) of a pickle and the large buffers (pickle protocol 5) that be
 
 from _pickle import PickleBuffer, dumps, loads
 from _struct import Struct
-from threading import local
+from _thread import _local as local  # `threading.local`, without the rest of it
 
 from hurricane._exceptions import NotSerializable, RemoteTraceback, TaskFailed
 

@@ -9,7 +9,8 @@ _UNITS: dict[str, int] = {"b": 1} | {
     for power, prefix in enumerate("kmgtp", start=1)
 }
 
-_WRITTEN = re.compile(rf"(?P<number>\d+(\.\d+)?|\.\d+)\s*(?P<unit>{'|'.join(_UNITS)})?", re.ASCII)
+# Compiled when it is first needed: every program would wait for that.
+_WRITTEN = rf"(?P<number>\d+(\.\d+)?|\.\d+)\s*(?P<unit>{'|'.join(_UNITS)})?"
 
 
 def parse_bytes(amount: int | str) -> int:
@@ -63,7 +64,7 @@ def format_bytes(amount: int) -> str:
 
 
 def _parse_text(text: str) -> int:
-    written = _WRITTEN.fullmatch(text.strip().lower())
+    written = re.fullmatch(_WRITTEN, text.strip().lower(), re.ASCII)
     if written is None:
         msg = f"memory must be a number of bytes or like '8GB' or '512MiB', not {text!r}"
         raise ValueError(msg)

@@ -12,7 +12,7 @@ use super::{Action, Node, Step, WorkerKind};
 const SIGKILL: i32 = 9;
 
 impl Node {
-    /// Starts workers until each task that has room has one, and each slot has one ahead.
+    /// Starts workers until each task that has room has one, and in the end, each slot has one ahead.
     pub(super) fn start_missing_workers(&mut self, step: &mut Step) {
         while self.starts.is_open()
             && let Some(kind) = self.workers.wanted()

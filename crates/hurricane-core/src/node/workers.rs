@@ -259,12 +259,17 @@ impl Workers {
         if let Some((kind, _)) = self.placed.iter().find(is_short) {
             return Some(kind.clone());
         }
-        if self.live() < self.slots {
-            let ahead = WorkerKind { threads: 1, gpus: Vec::new() };
-            return Some(self.lost.pop_front().unwrap_or(ahead));
+        if self.live() >= self.slots {
+            self.lost.clear();
+            return None;
         }
-        self.lost.clear();
-        None
+        // Ahead of tasks they start one after the other: together they would make each other late,
+        // the first one and the program that waits for it above all.
+        if self.by_id.values().any(|worker| matches!(worker.state, State::Starting)) {
+            return None;
+        }
+        let ahead = WorkerKind { threads: 1, gpus: Vec::new() };
+        Some(self.lost.pop_front().unwrap_or(ahead))
     }
 
     /// The idle one that makes place for a new one of `kind`, if there must be one.

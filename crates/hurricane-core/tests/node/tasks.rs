@@ -235,9 +235,9 @@ fn a_task_assigned_before_the_first_tick_starts_with_the_first_worker() {
         [
             row(define(1, Resources::cpus(1)), []),
             row(assign(1, 1), []),
-            row(Event::Tick, [start(1), start(2)]),
-            row(ready(2), [teach(2, 1), run(2, 1, 1)]),
-            row(ready(1), []),
+            row(Event::Tick, [start(1)]),
+            row(ready(1), [teach(1, 1), run(1, 1, 1), start(2)]),
+            row(ready(2), []),
         ],
     );
 }

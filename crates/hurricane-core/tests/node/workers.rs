@@ -11,11 +11,34 @@ use hurricane_core::time::Time;
 use crate::case::*;
 
 #[test]
-fn one_worker_for_each_cpu_is_started_at_once() {
+fn one_worker_for_each_cpu_is_started_ahead_one_after_the_other() {
     let node = new_node(Resources::cpus(2));
     assert_eq!(node.deadline(), Some(Time(0)));
-    let node = check(node, [row(Event::Tick, [start(1), start(2)]), row(Event::Tick, [])]);
+    let node = check(
+        node,
+        [
+            row(Event::Tick, [start(1)]),
+            row(Event::Tick, []),
+            row(ready(1), [start(2)]),
+            row(ready(2), []),
+        ],
+    );
     assert_eq!(node.deadline(), None);
+}
+
+#[test]
+fn as_many_workers_as_tasks_are_started_at_once() {
+    check(
+        new_node(Resources::cpus(3)),
+        [
+            row(Event::Tick, [start(1)]),
+            row(define(1, Resources::cpus(1)), []),
+            row(assign(1, 1), []),
+            row(assign(2, 1), [start(2)]),
+            row(ready(1), [teach(1, 1), run(1, 1, 1)]),
+            row(ready(2), [teach(2, 1), run(2, 2, 1), start(3)]),
+        ],
+    );
 }
 
 #[test]
@@ -45,11 +68,12 @@ fn a_task_takes_the_first_worker_of_its_kind() {
     check(
         new_node(Resources::cpus(2)),
         [
-            row(Event::Tick, [start(1), start(2)]),
+            row(Event::Tick, [start(1)]),
             row(define(1, Resources::cpus(1)), []),
             row(assign(1, 1), []),
+            row(assign(2, 1), [start(2)]),
             row(ready(2), [teach(2, 1), run(2, 1, 1)]),
-            row(ready(1), []),
+            row(ready(1), [teach(1, 1), run(1, 2, 1)]),
         ],
     );
 }
@@ -246,11 +270,16 @@ fn failures_are_no_news_while_other_workers_serve() {
     check(
         new_node(Resources::cpus(4)),
         [
+            row(define(1, Resources::cpus(1)), []),
+            row(assign(1, 1), []),
+            row(assign(2, 1), []),
+            row(assign(3, 1), []),
+            row(assign(4, 1), []),
             row(Event::Tick, [start(1), start(2), start(3), start(4)]),
             row(not_started(1), []),
             row(not_started(2), []),
             row(not_started(3), []),
-            row(ready(4), []),
+            row(ready(4), [teach(4, 1), run(4, 1, 1)]),
         ],
     );
 }
@@ -298,6 +327,9 @@ fn what_a_worker_says_of_its_setup_is_passed_on_once() {
     check(
         new_node(Resources::cpus(2)),
         [
+            row(define(1, Resources::cpus(1)), []),
+            row(assign(1, 1), []),
+            row(assign(2, 1), []),
             row(Event::Tick, [start(1), start(2)]),
             row(says_setup_failed(1), [setup_failed("initializer")]),
             row(says_setup_failed(1), []),
@@ -305,8 +337,9 @@ fn what_a_worker_says_of_its_setup_is_passed_on_once() {
             row(died(1), []),
             row(died(2), []),
             at(9000, Event::Tick, []),
-            at(9000, define(1, Resources::cpus(1)), []),
-            at(9000, assign(1, 1), [start(3), start(4)]),
+            at(9000, cancel(1), []),
+            at(9000, cancel(2), []),
+            at(9000, assign(3, 1), [start(3)]),
         ],
     );
 }
