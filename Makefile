@@ -41,6 +41,8 @@ build: $(VENV)/hurricane.stamp ## Build hurricane into .venv
 
 $(VENV)/hurricane.stamp: $(VENV)/tools.stamp $(PACKAGE_SOURCES)
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
+	@# As pip does with a wheel: or every program and worker compiles it, wherever nothing may be kept.
+	@$(BIN)/python -m compileall -q python/hurricane
 	@touch $@
 
 $(VENV)/tools.stamp: .ci/requirements.txt tests/requirements.txt | toolchain

@@ -55,6 +55,26 @@ def test_workers_start_before_the_rest_is_imported() -> None:
     assert done.stderr == ""
 
 
+def test_a_worker_imports_next_to_nothing() -> None:
+    program = """if True:
+        import sys
+        before = {*sys.modules}
+        import hurricane._worker
+        print(*sorted({"collections", "functools", "re", "threading"} & {*sys.modules} - before))
+        import functools
+        assert functools.lru_cache and functools.partial is type(functools.partial(int))
+    """
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "\n"
+    assert done.stderr == ""
+
+
 def test_import_starts_and_configures_nothing() -> None:
     program = """if True:
         import logging, sys, threading

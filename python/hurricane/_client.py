@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from concurrent.futures import Executor
+from operator import index
 from time import monotonic
 
 from hurricane import _exit, _native
@@ -98,7 +99,7 @@ class Client(Executor):
             raise ValueError(msg)
         _check_callable(initializer)
         check_port(port)
-        slots = None if max_workers is None else max_workers.__index__()
+        slots = None if max_workers is None else index(max_workers)
         self._handle = _nested_handle() or _new_handle(
             slots, _bound(initializer, initargs), cluster, address, port
         )

@@ -12,6 +12,7 @@ import sys
 from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]  # `signal`, at once
 from time import perf_counter
 
+from hurricane import _quick_pickle  # noqa: F401 - first: it makes the next ones quick
 from hurricane._native import WorkerLink
 from hurricane._serialize import (
     describe_exception,
