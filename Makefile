@@ -153,6 +153,10 @@ bench: $(VENV)/hurricane.stamp ## Measure hurricane beside its peers: make bench
 	     && $(BIN)/python benchmarks/install.py target/bench/venv && touch target/bench/peers.stamp; } || true
 	@target/bench/venv/bin/python -m benchmarks --work '$(WORK)' --peer '$(PEER)'
 
+.PHONY: bench-plots
+bench-plots: ## Put the last figures of `make bench` into docs/performance.md, and draw its plots
+	@target/bench/venv/bin/python -m benchmarks.page
+
 .PHONY: docs
 docs: $(VENV)/tools.stamp ## Build the documentation of the Rust crates
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked

@@ -90,6 +90,8 @@ class Session:
 
     def _run_work(self, work: Work) -> None:
         systems = [name for name in work.systems if name in self._systems]
+        if not systems:
+            print(f"{work.name} is left out: it is measured with {', '.join(work.systems)}")
         spent = dict.fromkeys(systems, 0.0)
         for repetition in range(work.repetitions):
             for system in [name for name in systems if spent[name] < work.budget_seconds]:
@@ -118,7 +120,7 @@ class Session:
                     date=self._date,
                     commit=self._commit,
                     python=platform.python_version(),
-                    cores=len(os.sched_getaffinity(0)),
+                    cores=cores(),
                     load=os.getloadavg()[0],
                 )
                 self._measured.append(measurement)
@@ -136,11 +138,18 @@ class Session:
 
     def _head(self) -> str:
         versions = ", ".join(f"{name} {self._versions[name]}" for name in self._systems)
-        return (
-            f"{self._date}, commit {self._commit}, {len(os.sched_getaffinity(0))} cores, "
-            f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}\n"
-            f"{versions}"
-        )
+        return f"{self._date}, commit {self._commit}, {machine()}\n{versions}"
+
+
+def machine() -> str:
+    """Describe where this runs."""
+    system = f"{platform.system()} {platform.release().partition('-')[0]}"
+    return f"{cores()} cores, Python {platform.python_version()}, {system}"
+
+
+def cores() -> int:
+    """Count the processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def version(system: str) -> str:

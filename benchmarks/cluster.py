@@ -34,27 +34,15 @@ class Cluster:
         invitation = ("invite", "--port", str(port), "--uses", "100", "--role", "node,submit")
         self._ticket = _run(invitation, own)
 
-    def enrol(self) -> None:
-        """Make the client's machine a member that may submit, without a node."""
-        node = self._start_node()
-        node.end()
-        self.nodes.remove(node)
-
     def start_nodes(self, count: int) -> None:
         """Start nodes of one cpu each; returns when they are members."""
         for _ in range(count):
-            self._start_node()
-
-    def _start_node(self) -> "Process":
-        verb = ("node",) if self._is_member() else ("join", self._ticket)
-        arguments = (*verb, "--address", self.address, "--cpus", "1")
-        node = Process(arguments, self.member_variables)
-        self.nodes.append(node)
-        node.wait_for(r"(?<!not )joined ")
-        return node
-
-    def _is_member(self) -> bool:
-        return bool(self.nodes) or any(self._place("member").rglob("memberships/*"))
+            # The first makes the machine a member, for clients as well.
+            verb = ("node",) if self.nodes else ("join", self._ticket)
+            arguments = (*verb, "--address", self.address, "--cpus", "1")
+            node = Process(arguments, self.member_variables)
+            self.nodes.append(node)
+            node.wait_for(r"(?<!not )joined ")
 
     def close(self) -> None:
         """End everything, nodes first."""
@@ -62,11 +50,8 @@ class Cluster:
             process.end()
         self._directory.cleanup()
 
-    def _place(self, user: str) -> Path:
-        return Path(self._directory.name) / user
-
     def _variables(self, user: str) -> dict[str, str]:
-        place = self._place(user)
+        place = Path(self._directory.name) / user
         return {
             "HURRICANE_STATE_DIR": str(place / "state"),
             "HURRICANE_RUNTIME_DIR": str(place / "run"),

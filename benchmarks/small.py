@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import tasks
 from benchmarks.systems import SYSTEMS, WORKERS, System
+from benchmarks.works import DURATIONS
 
 Figures = dict[str, float]
 
@@ -84,9 +85,19 @@ def _efficiency(running: System) -> Figures:
     return {"W6": _worked(running, 0.010, 200)[0]}
 
 
+def _durations(running: System) -> Figures:
+    figures: Figures = {}
+    for milliseconds, count in DURATIONS.items():
+        useful, rate = _worked(running, float(milliseconds) / 1e3, count)
+        figures[f"{milliseconds} ms rate"] = rate
+        if milliseconds != "0":
+            figures[f"{milliseconds} ms useful"] = useful
+    return figures
+
+
 def _worked(running: System, seconds: float, count: int) -> tuple[float, float]:
     """Run tasks of a duration: the useful share of the workers' time, and tasks a second."""
-    running.results(running.submit(tasks.work, [(0.0001,)] * WORKERS))
+    running.results(running.submit(tasks.work, [(seconds,)] * WORKERS))
     began = perf_counter()
     useful = sum(running.results(running.submit(tasks.work, [(seconds,)] * count)))
     spent = perf_counter() - began
@@ -107,4 +118,5 @@ _MEASURES: dict[str, Callable[[System], Figures]] = {
     "W3": _map,
     "W5": _tree,
     "W6": _efficiency,
+    "durations": _durations,
 }

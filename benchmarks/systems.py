@@ -164,6 +164,16 @@ class ProcessPool(_Executor):
         super().__init__(ProcessPoolExecutor(WORKERS, mp_context=get_context("fork")))
 
 
+class ProcessPoolSpawn(_Executor):
+    """The same with the spawn method, which like hurricane gives workers that share nothing."""
+
+    def __init__(self) -> None:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        super().__init__(ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")))
+
+
 class Loky(_Executor):
     """loky's reusable executor, which is joblib's default."""
 
@@ -280,6 +290,7 @@ SYSTEMS: dict[str, type[System]] = {
     "hurricane-tls": HurricaneTls,
     "multiprocessing": MultiprocessingPool,
     "processpool": ProcessPool,
+    "processpool-spawn": ProcessPoolSpawn,
     "loky": Loky,
     "ray": Ray,
     "dask": Dask,

@@ -43,8 +43,8 @@ def work(seconds: float) -> float:
     return spent
 
 
-def wait_for_reader(path: str) -> None:
-    """Hold the worker until somebody opens the other end of a named pipe."""
+def wait_for_writer(path: str) -> None:
+    """Hold the worker until whoever writes to a named pipe has closed it."""
     with open(path, "rb") as pipe:
         pipe.read()
 

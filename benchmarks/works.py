@@ -78,6 +78,28 @@ _ECHOES = (
     ("100 arrays", "echo of 100 arrays of 1 MiB"),
 )
 
+# Milliseconds that tasks take, and how many of them are run.
+DURATIONS = {"0": 5000, "0.1": 5000, "1": 2000, "10": 300, "100": 40}
+
+# From so many milliseconds on, tasks are to have nine tenths of the workers' time.
+_USEFUL_FROM = 1
+
+_NODES = ("10", "100", "1,000", "10,000")
+
+
+def _row_of_duration(milliseconds: str) -> tuple[Row, ...]:
+    rate = Row.of(f"{milliseconds} ms rate", f"tasks of {milliseconds} ms", "tasks/s")
+    if milliseconds == "0":
+        return (rate,)
+    shalls = [
+        f"{system} >= 0.9"
+        for system in ("hurricane", "hurricane-tls")
+        if float(milliseconds) >= _USEFUL_FROM
+    ]
+    useful = Row.of(f"{milliseconds} ms useful", "their efficiency", "of 2 cores", *shalls)
+    return (rate, useful)
+
+
 _ALL_WORKS = (
     Work(
         "W1",
@@ -171,6 +193,133 @@ _ALL_WORKS = (
         ),
         _ALL,
         repetitions=3,
+    ),
+    Work(
+        "W7",
+        "start",
+        (
+            Row.of(
+                "W7 first",
+                "start of the program to first result",
+                "ms",
+                "hurricane <= 1 x multiprocessing",
+                less=True,
+            ),
+            Row.of("W7 import", "import alone", "ms", "hurricane <= 20", less=True),
+            Row.of(
+                "W7 made",
+                "making the client to first result",
+                "ms",
+                "hurricane <= 0.5 x processpool-spawn",
+                less=True,
+            ),
+        ),
+        ("hurricane", "multiprocessing", "processpool", "processpool-spawn", "loky", "ray", "dask"),
+        repetitions=11,
+        budget_seconds=12.0,
+    ),
+    Work(
+        "W8",
+        "queued",
+        (
+            Row.of(
+                "W8 scheduler",
+                "a million queued: the scheduler grows",
+                "MB",
+                "hurricane-tls <= 400",
+                less=True,
+            ),
+            Row.of(
+                "W8 client",
+                "the client grows, beyond payload",
+                "bytes/task",
+                "hurricane-tls <= 400",
+                less=True,
+            ),
+            Row.of("W8 submit rate", "submitting a million", "tasks/s"),
+            Row.of("W8 drain rate", "draining a million", "tasks/s"),
+            Row.of("W8 submit", "over that of 20,000", "x", "hurricane-tls >= 0.8"),
+            Row.of("W8 drain", "over that of 20,000", "x", "hurricane-tls >= 0.8"),
+        ),
+        ("hurricane-tls",),
+        repetitions=1,
+        timeout_seconds=400.0,
+    ),
+    Work(
+        "W9",
+        "others",
+        (
+            *(
+                Row.of(
+                    f"W9 {nodes} {kind}",
+                    f"scheduler alone, {nodes} nodes, {how}",
+                    "decisions/s",
+                    *([f"hurricane >= {least}"] if nodes == "10" else []),
+                )
+                for kind, how, least in (
+                    ("streaming", "a stream", 2_000_000),
+                    ("queued", "all queued first", 1_000_000),
+                )
+                for nodes in _NODES
+            ),
+            Row.of("W9 streaming", "10,000 nodes over 10, a stream", "x", "hurricane >= 0.5"),
+            Row.of("W9 queued", "10,000 nodes over 10, queued first", "x", "hurricane >= 0.4"),
+        ),
+        ("hurricane",),
+        repetitions=1,
+        timeout_seconds=620.0,
+    ),
+    Work(
+        "W10",
+        "others",
+        (
+            Row.of(
+                "W10 owner",
+                "256 MiB to 4 nodes: the owner sends",
+                "objects",
+                "hurricane-tls <= 1.1",
+                less=True,
+            ),
+            Row.of("W10 rate", "delivered, over one TLS stream", "x", "hurricane-tls >= 0.8"),
+            Row.of("W10 delivered", "delivered to all", "GB/s"),
+            Row.of("W10 stream", "one TLS stream", "GB/s"),
+        ),
+        ("hurricane-tls",),
+        repetitions=1,
+        timeout_seconds=300.0,
+    ),
+    Work(
+        "durations",
+        "small",
+        tuple(row for each in DURATIONS for row in _row_of_duration(each)),
+        _ALL,
+        repetitions=3,
+        budget_seconds=12.0,
+    ),
+    Work(
+        "idle",
+        "idle",
+        (
+            Row.of(
+                "idle cluster",
+                "scheduler and two nodes",
+                "% of a core",
+                "hurricane-tls <= 1",
+                less=True,
+            ),
+            Row.of("idle scheduler", "the scheduler alone", "% of a core", less=True),
+            Row.of("idle nodes", "nodes and workers alone", "% of a core", less=True),
+            Row.of("idle client", "their client", "% of a core", less=True),
+            Row.of(
+                "idle local",
+                "a local client and its workers",
+                "% of a core",
+                "hurricane <= 1",
+                less=True,
+            ),
+        ),
+        ("hurricane", "hurricane-tls"),
+        repetitions=1,
     ),
 )
 

@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from benchmarks import report
+from benchmarks import page, report
 from benchmarks.__main__ import UnknownName, choose
+from benchmarks.others import decisions
 from benchmarks.report import Measurement
 from benchmarks.run import CouldNotRun, descendants, run
-from benchmarks.systems import PEERS, SYSTEMS
+from benchmarks.systems import SYSTEMS
 from benchmarks.works import WORKS, Row, Shall
 
 from conditions import until
@@ -47,7 +49,7 @@ def test_every_work_names_systems_and_rows_that_there_are():
     for work in WORKS.values():
         for row in work.rows:
             assert {shall.system for shall in row.shalls} <= {*SYSTEMS}
-            assert {shall.of for shall in row.shalls} <= {*PEERS, "best", None}
+            assert {shall.of for shall in row.shalls} <= {*SYSTEMS, "best", None}
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,56 @@ def test_a_repetition_that_takes_too_long_could_not_run():
 def test_a_repetition_that_fails_says_how():
     with pytest.raises(CouldNotRun, match="KeyError: 'W22'"):
         run("W22", "multiprocessing", timeout_seconds=60)
+
+
+def written(directory: Path, name: str, measurements: list[Measurement]) -> Path:
+    file = directory / name
+    file.write_text("".join(each.line() + "\n" for each in measurements))
+    return file
+
+
+def test_the_page_has_the_last_of_the_runs_with_most_systems(tmp_path):
+    both = [*measured("W2", "hurricane", 2.0), *measured("W2", "ray", 1.0)]
+    newer = [*measured("W2", "hurricane", 4.0), *measured("W2", "ray", 2.0)]
+    files = [
+        written(tmp_path, "1", [*both, *measured("W1", "ray", 7.0)]),
+        written(tmp_path, "2", newer),
+        written(tmp_path, "3", measured("W2", "hurricane", 8.0)),
+    ]
+    last = page.last_runs(files)
+    assert last == {"W1": measured("W1", "ray", 7.0), "W2": newer}
+    text = page.tables(last)
+    assert "- 2026-01-01, commit abc, 2 cores, 3.11.0\n- hurricane 1, ray 1\n" in text
+    assert "2 x ray" in text
+
+
+def test_the_figures_replace_those_that_were_there():
+    marks = "<!-- figures -->", "<!-- end of figures -->"
+    before, after = f"# A\n{marks[0]}\nold\n{marks[1]}\nB", f"{marks[0]}\n\nnew\n\n{marks[1]}"
+    assert page.replaced(before, "new") == f"# A\n{after}\nB"
+    assert page.replaced(page.replaced(before, "new"), "new") == f"# A\n{after}\nB"
+
+
+CORE = """
+   nodes    streaming   queued first
+      10      2400000        1500000
+     100      2300000        1400000
+   1_000      2000000        1000000
+  10,000      1800000         600000
+"""
+
+
+def test_the_table_of_the_core_is_read():
+    found = decisions(CORE)
+    assert found["W9 10 streaming"] == 2_400_000
+    assert found["W9 10,000 queued"] == 600_000
+    assert (found["W9 streaming"], found["W9 queued"]) == (0.75, 0.4)
+    assert found.keys() == {row.name for row in WORKS["W9"].rows}
+
+
+def test_a_table_of_the_core_that_lacks_something_is_refused():
+    with pytest.raises(ValueError, match="printed no decisions"):
+        decisions(CORE.replace("10,000", "5,000"))
 
 
 @pytest.mark.parametrize(
