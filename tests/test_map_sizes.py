@@ -9,6 +9,9 @@ from hurricane._sizes import Measured, Sizes
 
 RESULT_BYTES = 4
 
+# What a task measures beside its calls.
+OVERHEAD_SECONDS = 1e-6
+
 
 def play(durations, slots, *, known=None, result_bytes=RESULT_BYTES):
     """Have slots work items off, each taking the next task when it is free.
@@ -24,7 +27,7 @@ def play(durations, slots, *, known=None, result_bytes=RESULT_BYTES):
         sizes.given(size)
         seconds = sum(durations[begin : begin + size])
         heapq.heappush(free, heapq.heappop(free) + seconds)
-        sizes.measured(Measured(seconds / size, result_bytes, size))
+        sizes.measured(Measured.of(seconds + OVERHEAD_SECONDS, result_bytes * size, size))
         taken.append(size)
         begin += size
     return taken, max(free)
@@ -73,6 +76,22 @@ def test_long_calls_go_one_by_one():
     assert max(play([0.0015] * 500, 2)[0]) == 1
 
 
+def test_small_groups_at_the_end_spoil_nothing():
+    sizes = Sizes(2, None, None, None)
+    for _ in range(5):
+        sizes.measured(Measured.of(5e-4, 20_000, 5_000))
+    known = Measured.of(5e-4, 20_000, 5_000)
+    for _ in range(40):
+        known = sizes.measured(Measured.of(2e-6, 30, 1))
+    assert known.seconds < 2e-7
+
+
+def test_a_function_that_has_become_quick_is_grouped_again():
+    slow, quick = [0.01] * 100, [1e-6] * 50_000
+    taken, _ = play(slow + quick, 2)
+    assert len(taken) < 100 + 200
+
+
 def test_a_slow_first_call_is_soon_forgotten():
     taken, _ = play([0.5] + [1e-6] * 199_999, 2)
     assert len(taken) < 300
@@ -87,11 +106,11 @@ def test_nothing_unmeasured_goes_far_ahead():
     sizes = Sizes(2, 1_000_000, None, None)
     assert not sizes.are_enough(7, 2_000)
     assert sizes.are_enough(8, 2_000)
-    sizes.measured(Measured(1e-6, RESULT_BYTES, 100))
+    sizes.measured(Measured.of(1e-4, 400, 100))
     assert not sizes.are_enough(8, 2_000)
 
 
-@pytest.mark.parametrize("known", [None, Measured(1e-9, 1e-9, 1_000)])
+@pytest.mark.parametrize("known", [None, Measured.of(1e-6, 1e-6, 1_000)])
 def test_what_is_ahead_is_bounded(known):
     assert Sizes(2, None, None, known).most_ahead() == 2_000
     assert Sizes(2, 10**9, None, known).most_ahead() <= 100_000

@@ -29,6 +29,9 @@ T = TypeVar("T")
 # How often a progress bar is looked after while nothing else happens.
 _PROGRESS_SECONDS = 0.1
 
+# What a group's results take beside the values.
+_FRAME_BYTES = 64
+
 # More than what travels inline.
 _STORED_BYTES = 128 << 10
 
@@ -271,9 +274,7 @@ class _Chunk:
         if not self._is_group:
             return _handing_out([value])
         seconds, values, descriptions = value
-        self._mapping.on_group_measured(
-            Measured(seconds / self.size, self._bytes() / self.size, self.size)
-        )
+        self._mapping.on_group_measured(Measured.of(seconds, self._bytes(), self.size))
         if isinstance(values, bytes):
             return unpacked(values)
         if not descriptions:
@@ -285,7 +286,7 @@ class _Chunk:
     def _bytes(self) -> int:
         """How large the results are; of those in a store it is enough to know that they are."""
         ending = self._future._ending
-        return len(ending) if isinstance(ending, bytes) else _STORED_BYTES
+        return max(0, len(ending) - _FRAME_BYTES) if isinstance(ending, bytes) else _STORED_BYTES
 
     def _on_done(self, _future: object) -> None:
         if self.tried_again() is None:

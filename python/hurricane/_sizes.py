@@ -34,6 +34,9 @@ _SINGLES_PER_SLOT = 32
 _PARTS_OF_GIVEN = 8
 _PARTS_OF_REST = 2
 
+# But tasks at the end that cost more on their way than they work end nothing sooner.
+_PARTS_OF_WISHED = 16
+
 # So many tasks for each slot lie ahead, where they are measured and there are as many items.
 _CHUNKS_AHEAD_PER_SLOT = 4
 
@@ -42,35 +45,43 @@ _MIN_CHUNKS_AHEAD_PER_SLOT = 2
 
 
 class Measured(NamedTuple):
-    """What calls of a function took, at the last look.
+    """What a call of a function takes.
 
     Attributes
     ----------
     seconds : float
-        What one call takes.
+        Its time.
     result_bytes : float
-        How large its result is, pickled.
-    calls : int
-        How many calls that was learned from.
+        The size of its result, pickled.
+    weight : float
+        The seconds of work that this was learned from, as far as they count.
     """
 
     seconds: float
     result_bytes: float
-    calls: int
+    weight: float
+
+    @classmethod
+    def of(cls, seconds: float, result_bytes: float, calls: int) -> "Measured":
+        """Take the mean of some calls in one task."""
+        return cls(seconds / calls, result_bytes / calls, min(seconds, _TARGET_SECONDS))
 
     def after(self, older: "Measured | None") -> "Measured":
         """Give the mean with what was known before: single measurements jump.
 
-        The calls of the last group weigh as much as each of its own. So the first small groups,
-        which have to wait for caches and imports, are soon forgotten.
+        Small groups take longer than their calls do, so they weigh as little as they worked. But a
+        call that was quicker is believed: what was slow may have been a first call's imports.
         """
         if older is None:
             return self
-        share = self.calls / (self.calls + older.calls)
+        weight = older.weight + self.weight
+        share = self.weight / weight if weight > 0 else 1.0
+        if self.seconds < older.seconds:
+            share = max(share, 0.5)
         return Measured(
             older.seconds + share * (self.seconds - older.seconds),
             older.result_bytes + share * (self.result_bytes - older.result_bytes),
-            self.calls,
+            min(weight, _TARGET_SECONDS),
         )
 
 
@@ -90,11 +101,13 @@ class Sizes:
 
     Examples
     --------
-    >>> sizes = Sizes(2, 1_000_000, None, Measured(seconds=1e-6, result_bytes=4, calls=100))
+    >>> quick = Measured.of(seconds=1e-3, result_bytes=4_000, calls=1_000)
+    >>> sizes = Sizes(2, 1_000_000, None, quick)
     >>> sizes.next()
     2000
-    >>> sizes.measured(Measured(seconds=1.0, result_bytes=4, calls=100_000)).calls, sizes.next()
-    (100000, 1)
+    >>> _ = sizes.measured(Measured.of(seconds=100.0, result_bytes=4_000, calls=1_000))
+    >>> sizes.next()
+    1
     """
 
     def __init__(
@@ -117,7 +130,8 @@ class Sizes:
         """How many items the next task gets."""
         if self._fixed is not None:
             return self._fixed
-        return max(1, min(self._wished(), self._share_of_rest()))
+        wished = self._wished()
+        return max(1, min(wished, self._share_of_rest(wished)))
 
     def most_ahead(self) -> int:
         """How many items may be ahead of what was consumed."""
@@ -154,8 +168,9 @@ class Sizes:
             )
         )
 
-    def _share_of_rest(self) -> int:
+    def _share_of_rest(self, wished: int) -> int:
         if self._length is None:
             # One more than must lie ahead: so there is room for the next before the last is begun.
             return _MAX_ITEMS_AHEAD_PER_SLOT // (_MIN_CHUNKS_AHEAD_PER_SLOT + 1)
-        return (self._length - self._given) // (self._slots * _PARTS_OF_REST)
+        share = (self._length - self._given) // (self._slots * _PARTS_OF_REST)
+        return max(share, wished // _PARTS_OF_WISHED)
