@@ -18,6 +18,9 @@ from benchmarks.run import ROOT, CouldNotRun, adopt_orphans, run
 from benchmarks.systems import DISTRIBUTIONS, SYSTEMS
 from benchmarks.works import WORKS, Work
 
+# After so long, whatever is left is measured once: a whole run takes half an hour at most.
+_REPEATING_SECONDS = 20 * 60
+
 RESULTS = ROOT / "target" / "bench"
 
 
@@ -80,20 +83,24 @@ class Session:
         print(self._head(), flush=True)
         for name in self._missing:
             print(f"{name} is left out: {DISTRIBUTIONS[name]} is not installed")
+        began = time.monotonic()
         for work in self._works:
-            self._run_work(work)
+            self._run_work(work, repeat_until=began + _REPEATING_SECONDS)
         self._print_tables()
-        print(f"\nEvery figure: {os.path.relpath(self.file)}")
+        minutes = (time.monotonic() - began) / 60
+        print(f"\nEvery figure: {os.path.relpath(self.file)}; it took {minutes:.0f} min")
         for failure in self._failures:
             print(f"could not run: {failure}", file=sys.stderr)
         return int(bool(self._failures))
 
-    def _run_work(self, work: Work) -> None:
+    def _run_work(self, work: Work, repeat_until: float) -> None:
         systems = [name for name in work.systems if name in self._systems]
         if not systems:
             print(f"{work.name} is left out: it is measured with {', '.join(work.systems)}")
         spent = dict.fromkeys(systems, 0.0)
         for repetition in range(work.repetitions):
+            if repetition and time.monotonic() > repeat_until:
+                break
             for system in [name for name in systems if spent[name] < work.budget_seconds]:
                 began = time.monotonic()
                 try:
@@ -131,14 +138,15 @@ class Session:
     def _print_tables(self) -> None:
         rows = [row for work in self._works for row in work.rows]
         found = report.medians(self._measured)
-        print("\n" + report.figures_table(rows, found))
         shalls = report.shalls_table(rows, found, self._systems)
-        if shalls:
-            print("\n" + shalls)
+        for table in (report.figures_table(rows, found) if found else "", shalls):
+            if table:
+                print(f"\n{table}")
 
     def _head(self) -> str:
         versions = ", ".join(f"{name} {self._versions[name]}" for name in self._systems)
-        return f"{self._date}, commit {self._commit}, {machine()}\n{versions}"
+        load = f"load {os.getloadavg()[0]:.1f} at the start"
+        return f"{self._date}, commit {self._commit}, {machine()}, {load}\n{versions}"
 
 
 def machine() -> str:

@@ -43,8 +43,7 @@ def decisions(printed: str) -> dict[str, float]:
 
 def _w10() -> dict[str, float]:
     if not _BROADCAST.exists():
-        msg = "benchmarks/broadcast.py is not there: nothing measures one object to many nodes"
-        raise FileNotFoundError(msg)
+        sys.exit("benchmarks/broadcast.py is not there: nothing measures one object to many nodes")
     # That of the build has the command, and what makes hosts of namespaces.
     printed = _run(".ci/in-namespaces", ".venv/bin/python", "benchmarks/broadcast.py")
     found = json.loads(printed.splitlines()[-1])

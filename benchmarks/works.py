@@ -35,7 +35,7 @@ class Shall:
 
     def __str__(self) -> str:
         of = f" x {self.of}" if self.of else ""
-        return f"{self.system} {'<=' if self.at_most else '>='} {self.factor:g}{of}"
+        return f"{self.system} {'<=' if self.at_most else '>='} {self.factor:,.10g}{of}"
 
 
 @dataclass(frozen=True)
