@@ -157,6 +157,13 @@ bench: $(VENV)/hurricane.stamp ## Measure hurricane beside its peers: make bench
 bench-plots: ## Put the last figures of `make bench` into docs/performance.md, and draw its plots
 	@target/bench/venv/bin/python -m benchmarks.page
 
+# Each layer alone, and how many decisions a second the scheduler makes on clusters of four sizes.
+.PHONY: bench-core
+bench-core: | toolchain ## Measure the layers of the core and the runtime, each alone
+	cargo bench --quiet --locked -p hurricane-core --bench layers
+	$(if $(wildcard crates/hurricane-runtime/benches/*.rs),cargo bench --quiet --locked -p hurricane-runtime --benches)
+	cargo bench --quiet --locked -p hurricane-core --bench decisions
+
 .PHONY: docs
 docs: $(VENV)/tools.stamp ## Build the documentation of the Rust crates
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
