@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A queue with any number of writers and one reader.
+/// A queue with any number of writers; one reader waits for what they write.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     waiting: Mutex<Vec<T>>,
@@ -27,6 +27,15 @@ impl<T> Inbox<T> {
         if was_empty {
             self.wake();
         }
+    }
+
+    /// Puts something in for which the caller has the reader woken, or that it takes out itself.
+    pub(crate) fn push_quietly(&self, item: T) {
+        self.lock().push(item);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Exchanges what waits for `taken`, which is empty: its room serves what comes next.

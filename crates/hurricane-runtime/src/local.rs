@@ -6,18 +6,16 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 use std::{io, mem};
 
 use bytes::Bytes;
-use hurricane_core::id::{ClientId, Number, ObjectId, WorkerId};
-use hurricane_core::message::ClientToScheduler;
-use hurricane_core::node::MAX_WAITING;
+use hurricane_core::id::{ClientId, WorkerId};
+use hurricane_core::node::{Action, MAX_WAITING};
 use hurricane_core::resources::{Amount, Resources};
 use hurricane_core::scheduler;
 use hurricane_core::snapshot::Snapshot;
 
-use crate::client::{Connection, ConnectionError, Fetched, Mailboxes, Sink};
+use crate::client::{Connection, ConnectionError, Mailboxes};
 use crate::inbox::Inbox;
 use crate::platform::descriptors;
 use crate::platform::directories::OwnDirectory;
@@ -25,16 +23,20 @@ use crate::platform::fork::ProcessMark;
 use crate::platform::machine;
 use crate::platform::signals::Mask;
 use crate::store::Store;
-use crate::worker::{Program, WorkerPids};
+use crate::worker::{Program, Wires, WorkerPids};
 
 use cluster::{Cluster, Input};
 use service::Service;
+use sink::LocalSink;
+use turn::Turning;
 
 pub use crate::platform::descriptors::TooFewDescriptors;
 pub use crate::platform::directories::DirectoryError;
 
 mod cluster;
 mod service;
+mod sink;
+mod turn;
 
 /// How a local cluster is to be.
 #[derive(Clone, Debug)]
@@ -106,7 +108,8 @@ impl Local {
             memory_bytes: machine::memory_bytes(),
             named: BTreeMap::new(),
         };
-        let shared = Arc::new(Shared::new(Cluster::new(name, resources)));
+        let wires = Wires::new().map_err(LocalError::Thread)?;
+        let shared = Arc::new(Shared::new(Cluster::new(name, resources), wires));
         let thread =
             Service::start(Arc::clone(&shared), program, directory).map_err(LocalError::Thread)?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
@@ -116,10 +119,10 @@ impl Local {
     pub fn connect<F: Send + 'static>(&self) -> Result<Connection<F>, ConnectionError> {
         self.shared.check_process()?;
         let client = ClientId(self.shared.clients.fetch_add(1, Ordering::Relaxed));
-        let sink = LocalSink { shared: Arc::clone(&self.shared), client };
+        let sink = LocalSink::new(Arc::clone(&self.shared), client);
         let (connection, mailbox) = Connection::open(Box::new(sink));
         self.shared.mailboxes.open(client, mailbox)?;
-        self.shared.tell_scheduler(scheduler::Event::ClientJoined { client });
+        self.shared.put_in(Input::Scheduler(scheduler::Event::ClientJoined { client }));
         Ok(connection)
     }
 
@@ -171,28 +174,45 @@ impl Drop for Local {
     }
 }
 
-/// What the thread, the handle and the connections share.
+/// What the loop's thread, the handle and the connections share.
+///
+/// Any thread may have a turn: see [`turn`]. Locks are taken in the order `turning`, `cluster`, then
+/// those of wires, mailboxes and the inbox, of which none is held while another is taken, but that a
+/// connection puts something in under its own.
 #[derive(Debug)]
 struct Shared {
     process: ProcessMark,
     inbox: Inbox<Input>,
+    /// The loop was woken and has not had its turn yet.
+    is_called: AtomicBool,
     is_stopping: AtomicBool,
+    turning: Mutex<Turning>,
+    /// A thread has its turn, and will look into the inbox once more after it.
+    is_turning: AtomicBool,
     cluster: Mutex<Cluster>,
+    /// What only the loop can do, in order.
+    errands: Mutex<Vec<Action>>,
     mailboxes: Mailboxes,
     clients: AtomicU64,
+    wires: Arc<Wires>,
     store: Arc<Store>,
     pids: WorkerPids,
 }
 
 impl Shared {
-    fn new(cluster: Cluster) -> Self {
+    fn new(cluster: Cluster, wires: Wires) -> Self {
         Self {
             process: ProcessMark::here(),
             inbox: Inbox::new(),
+            is_called: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
+            turning: Mutex::default(),
+            is_turning: AtomicBool::new(false),
             cluster: Mutex::new(cluster),
+            errands: Mutex::default(),
             mailboxes: Mailboxes::default(),
             clients: AtomicU64::new(1),
+            wires: Arc::new(wires),
             store: Arc::default(),
             pids: Arc::new(Mutex::new(BTreeMap::<WorkerId, u32>::new())),
         }
@@ -203,38 +223,25 @@ impl Shared {
         if self.process.is_here() { Ok(()) } else { Err(ConnectionError::Forked) }
     }
 
-    fn tell_scheduler(&self, event: scheduler::Event) {
-        self.inbox.push(Input::Scheduler(event));
+    /// Puts in what happened, and sees to it that it is handled.
+    fn put_in(&self, input: Input) {
+        self.inbox.push_quietly(input);
+        self.call_loop();
+    }
+
+    /// Has the loop take its turn, unless some thread is going to look into the inbox anyhow.
+    fn call_loop(&self) {
+        let is_seen = self.is_turning.load(Ordering::SeqCst);
+        if !is_seen && !self.is_called.swap(true, Ordering::AcqRel) {
+            self.inbox.wake();
+        }
+    }
+
+    fn errands(&self) -> MutexGuard<'_, Vec<Action>> {
+        self.errands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a program's connection speaks to.
-struct LocalSink {
-    shared: Arc<Shared>,
-    client: ClientId,
-}
-
-impl Sink for LocalSink {
-    fn send(&self, message: ClientToScheduler) {
-        let client = self.client;
-        self.shared.tell_scheduler(scheduler::Event::FromClient { client, message });
-    }
-
-    /// It is here or nowhere.
-    fn fetch(&self, object: ObjectId, _: Duration) -> Fetched {
-        self.shared.store.get(object).map_or(Fetched::Gone, Fetched::Value)
-    }
-
-    fn is_running(&self, number: Number) -> bool {
-        self.shared.cluster().is_running(self.client, number)
-    }
-
-    fn close(&self) {
-        self.shared.mailboxes.remove(self.client);
-        self.shared.tell_scheduler(scheduler::Event::ClientGone { client: self.client });
     }
 }

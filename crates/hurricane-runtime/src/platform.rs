@@ -11,6 +11,7 @@ pub(crate) mod machine;
 pub(crate) mod parent;
 pub(crate) mod private_files;
 pub(crate) mod processes;
+pub(crate) mod readiness;
 pub(crate) mod signals;
 pub(crate) mod standard_output;
 pub(crate) mod tcp;

@@ -41,6 +41,11 @@ impl Mailboxes {
         self.lock().by_client.get(&client)?.upgrade()
     }
 
+    /// Whether a client may hear something yet.
+    pub(crate) fn has(&self, client: ClientId) -> bool {
+        self.lock().by_client.contains_key(&client)
+    }
+
     /// The client hears nothing more.
     pub(crate) fn remove(&self, client: ClientId) {
         self.lock().by_client.remove(&client);

@@ -24,15 +24,22 @@ pub(super) enum Input {
     Node(node::Event),
 }
 
-/// What must be done in the world.
-#[derive(Debug)]
-pub(super) enum Effect {
-    /// Tell a client.
-    Tell(ClientId, SchedulerToClient),
-    /// End a client's connection.
-    Refuse(ClientId, &'static str),
+/// What must be done in the world: first what the node wants, then what clients are told.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
     /// See to the workers and the store.
-    Node(node::Action),
+    pub(super) for_node: Vec<node::Action>,
+    /// See to the clients.
+    pub(super) for_clients: Vec<ForClient>,
+}
+
+/// What is to be done for a client.
+#[derive(Debug)]
+pub(super) enum ForClient {
+    /// Tell it.
+    Tell(ClientId, SchedulerToClient),
+    /// End its connection.
+    Refuse(ClientId, &'static str),
 }
 
 /// Scheduler and node of one machine.
@@ -41,6 +48,8 @@ pub(super) struct Cluster {
     scheduler: Scheduler,
     node: Node,
     began: Instant,
+    /// When the loop will see by itself what is due then.
+    alarm: Option<Instant>,
     queue: VecDeque<Input>,
     scheduler_actions: Vec<scheduler::Action>,
     node_actions: Vec<node::Action>,
@@ -58,6 +67,7 @@ impl Cluster {
             scheduler: Scheduler::new(scheduler::Config { is_one_machine: true }),
             node: Node::new(node::Config { id: NODE, name, resources }),
             began: Instant::now(),
+            alarm: None,
             queue: VecDeque::from([Input::Scheduler(joined)]),
             scheduler_actions: Vec::new(),
             node_actions: Vec::new(),
@@ -65,11 +75,7 @@ impl Cluster {
     }
 
     /// Applies what happened, and what is due, until both machines are quiet.
-    pub(super) fn apply(
-        &mut self,
-        inputs: impl IntoIterator<Item = Input>,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn apply(&mut self, inputs: impl IntoIterator<Item = Input>, effects: &mut Effects) {
         let now = Time(micros(self.began.elapsed()));
         self.queue.extend(inputs);
         if self.scheduler.deadline().is_some_and(|deadline| deadline <= now) {
@@ -86,8 +92,25 @@ impl Cluster {
         }
     }
 
+    /// When the loop, which is about to sleep, has to call `apply` if nothing else happens first.
+    pub(super) fn set_alarm(&mut self) -> Option<Instant> {
+        self.alarm = self.deadline();
+        self.alarm
+    }
+
+    /// Whether something is due before the loop would see it. Said once.
+    pub(super) fn is_alarm_late(&mut self) -> bool {
+        let deadline = self.deadline();
+        let is_late =
+            deadline.is_some_and(|deadline| self.alarm.is_none_or(|alarm| deadline < alarm));
+        if is_late {
+            self.alarm = deadline;
+        }
+        is_late
+    }
+
     /// When `apply` is due if nothing else happens first.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         let deadline = earliest(self.scheduler.deadline(), self.node.deadline())?;
         Some(self.began + deadline.since(Time::default()))
     }
@@ -106,7 +129,7 @@ impl Cluster {
         &mut self,
         now: Time,
         mut event: scheduler::Event,
-        effects: &mut Vec<Effect>,
+        effects: &mut Effects,
     ) {
         if let scheduler::Event::FromClient { message, .. } = &mut event {
             self.keep_what_is_put(message, effects);
@@ -115,10 +138,10 @@ impl Cluster {
         for action in self.scheduler_actions.drain(..) {
             match action {
                 scheduler::Action::ToClient { client, message } => {
-                    effects.push(Effect::Tell(client, message));
+                    effects.for_clients.push(ForClient::Tell(client, message));
                 }
                 scheduler::Action::RefuseClient { client, reason } => {
-                    effects.push(Effect::Refuse(client, reason));
+                    effects.for_clients.push(ForClient::Refuse(client, reason));
                 }
                 scheduler::Action::ToNode { message, .. } => {
                     self.queue.push_back(Input::Node(node::Event::FromScheduler(message)));
@@ -132,13 +155,13 @@ impl Cluster {
         }
     }
 
-    fn apply_to_node(&mut self, now: Time, event: node::Event, effects: &mut Vec<Effect>) {
+    fn apply_to_node(&mut self, now: Time, event: node::Event, effects: &mut Effects) {
         self.node.handle(now, event, &mut self.node_actions);
         self.carry_out_for_node(effects);
     }
 
     /// What is too large for a message goes into the node's store.
-    fn keep_what_is_put(&mut self, message: &mut ClientToScheduler, effects: &mut Vec<Effect>) {
+    fn keep_what_is_put(&mut self, message: &mut ClientToScheduler, effects: &mut Effects) {
         if let ClientToScheduler::Put { value, .. } = message
             && let Value::Inline(bytes) = value
         {
@@ -147,7 +170,7 @@ impl Cluster {
         }
     }
 
-    fn carry_out_for_node(&mut self, effects: &mut Vec<Effect>) {
+    fn carry_out_for_node(&mut self, effects: &mut Effects) {
         for action in self.node_actions.drain(..) {
             match action {
                 node::Action::ToScheduler(message) => {
@@ -159,7 +182,7 @@ impl Cluster {
                     let event = node::Event::Fetched { object, is_here: false };
                     self.queue.push_back(Input::Node(event));
                 }
-                other => effects.push(Effect::Node(other)),
+                other => effects.for_node.push(other),
             }
         }
     }

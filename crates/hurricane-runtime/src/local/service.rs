@@ -1,21 +1,19 @@
-//! The thread of a local cluster: waits for what happens, has the cluster decide, and does what must
-//! be done in the world.
+//! The thread of a local cluster: starts and buries workers, sees to what is due, and has a turn
+//! whenever no other thread does.
 
 use std::io;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
-use hurricane_core::id::{ClientId, ObjectId};
-use hurricane_core::message::SchedulerToClient;
 use hurricane_core::node::Action;
 use tokio::runtime;
 use tokio::task::LocalSet;
 
 use super::Shared;
-use super::cluster::{Effect, Input, NODE};
-use crate::client::ConnectionError;
+use super::cluster::Input;
 use crate::platform::directories::OwnDirectory;
 use crate::platform::signals::Mask;
 use crate::worker::{Program, Workers};
@@ -30,8 +28,6 @@ const TURNS_IN_A_ROW: u32 = 16;
 pub(super) struct Service {
     shared: Arc<Shared>,
     workers: Rc<Workers>,
-    inputs: Vec<Input>,
-    effects: Vec<Effect>,
 }
 
 impl Service {
@@ -61,19 +57,23 @@ impl Service {
 
     fn new(shared: Arc<Shared>, program: Program, directory: OwnDirectory) -> Self {
         let reporting = Arc::clone(&shared);
-        let report = Box::new(move |event| reporting.inbox.push(Input::Node(event)));
-        let (store, pids) = (Arc::clone(&shared.store), Arc::clone(&shared.pids));
-        let workers = Workers::new(program, Arc::new(directory), store, pids, report);
-        Self { shared, workers, inputs: Vec::new(), effects: Vec::new() }
+        let report = Box::new(move |event| reporting.put_in(Input::Node(event)));
+        let (wires, pids) = (Arc::clone(&shared.wires), Arc::clone(&shared.pids));
+        let workers = Workers::new(program, Arc::new(directory), wires, pids, report);
+        Self { shared, workers }
     }
 
-    async fn serve(mut self) {
-        tokio::task::spawn_local(Rc::clone(&self.workers).watch_memory());
+    async fn serve(self) {
+        tokio::task::spawn_local(Rc::clone(&self.workers).serve());
         let mut turns = 0_u32;
         while !self.shared.is_stopping.load(Ordering::Acquire) {
-            self.turn();
+            self.shared.is_called.store(false, Ordering::SeqCst);
+            if self.shared.turn() {
+                self.shared.call_loop();
+            }
+            self.run_errands();
             turns = turns.wrapping_add(1);
-            // The attendants of the workers get theirs even when the inbox is never empty.
+            // What sees to the workers gets its turns even when the inbox is never empty.
             if turns.is_multiple_of(TURNS_IN_A_ROW) {
                 tokio::task::yield_now().await;
             }
@@ -82,84 +82,30 @@ impl Service {
         self.workers.kill_all().await;
     }
 
-    /// Has everything handled that came in, and does what follows from it.
-    fn turn(&mut self) {
-        self.shared.inbox.take(&mut self.inputs);
-        self.shared.cluster().apply(self.inputs.drain(..), &mut self.effects);
-        let mut deliveries = Deliveries::new(&self.shared);
-        for effect in self.effects.drain(..) {
-            match effect {
-                Effect::Tell(client, message) => deliveries.add(client, message),
-                Effect::Refuse(client, reason) => deliveries.refuse(client, reason),
-                Effect::Node(action) => carry_out(&self.workers, &self.shared, action),
+    /// Does what other threads cannot do.
+    fn run_errands(&self) {
+        let errands = mem::take(&mut *self.shared.errands());
+        for errand in errands {
+            match errand {
+                Action::StartWorker { worker, kind } => self.workers.start(worker, &kind),
+                Action::KillWorker { worker, dump_stack } => {
+                    // If it is not here by now, it has ended.
+                    self.shared.wires.kill(worker, dump_stack);
+                }
+                other => unreachable!("any thread can do this: {other:?}"),
             }
         }
-        // Workers first: they can compute while the client wakes.
-        self.workers.flush();
-        deliveries.deliver();
     }
 
     async fn wait(&self) {
-        let deadline = self.shared.cluster().deadline();
+        let alarm = self.shared.cluster().set_alarm();
         let arrived = self.shared.inbox.arrived();
-        match deadline {
+        match alarm {
             None => arrived.await,
-            Some(deadline) => {
-                // That the deadline has come is seen by the cluster itself.
-                let _ = tokio::time::timeout_at(deadline.into(), arrived).await;
+            Some(alarm) => {
+                // That it is time is seen by the cluster itself.
+                let _ = tokio::time::timeout_at(alarm.into(), arrived).await;
             }
-        }
-    }
-}
-
-fn carry_out(workers: &Rc<Workers>, shared: &Shared, action: Action) {
-    match action {
-        Action::StartWorker { worker, kind } => workers.start(worker, &kind),
-        Action::ToWorker { worker, message } => workers.tell(worker, message),
-        Action::KillWorker { worker, dump_stack } => workers.kill(worker, dump_stack),
-        Action::Store { object, bytes } => {
-            shared.store.insert(NODE, ObjectId { node: NODE, number: object }, bytes);
-        }
-        Action::Drop { object } => shared.store.remove(NODE, object),
-        Action::ToScheduler(_) | Action::Fetch { .. } => {
-            unreachable!("the cluster carries these out itself")
-        }
-    }
-}
-
-/// What is to be said to clients, gathered so that each is woken once.
-struct Deliveries<'a> {
-    shared: &'a Shared,
-    client: ClientId,
-    messages: Vec<SchedulerToClient>,
-}
-
-impl<'a> Deliveries<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        Self { shared, client: ClientId::default(), messages: Vec::new() }
-    }
-
-    fn add(&mut self, client: ClientId, message: SchedulerToClient) {
-        if client != self.client {
-            self.deliver();
-            self.client = client;
-        }
-        self.messages.push(message);
-    }
-
-    fn refuse(&mut self, client: ClientId, reason: &'static str) {
-        self.deliver();
-        if let Some(mailbox) = self.shared.mailboxes.of(client) {
-            mailbox.close(ConnectionError::Refused { reason });
-        }
-    }
-
-    fn deliver(&mut self) {
-        let messages = std::mem::take(&mut self.messages);
-        if !messages.is_empty()
-            && let Some(mailbox) = self.shared.mailboxes.of(self.client)
-        {
-            mailbox.deliver(messages);
         }
     }
 }
@@ -170,5 +116,6 @@ struct Closing(Arc<Shared>);
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.mailboxes.close();
+        self.0.wires.rouse();
     }
 }

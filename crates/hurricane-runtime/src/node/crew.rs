@@ -18,7 +18,7 @@ use crate::platform::directories::OwnDirectory;
 use crate::platform::machine;
 use crate::platform::signals::Mask;
 use crate::store::Store;
-use crate::worker::{Program, Workers};
+use crate::worker::{Program, Wires, Workers};
 
 /// What is to run the tasks of nodes.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Equipment {
 
 /// What runs the tasks of one node for as long as a session lasts.
 pub(super) enum Crew {
-    Processes { workers: Rc<Workers>, watching: AbortHandle },
+    Processes { workers: Rc<Workers>, wires: Arc<Wires>, store: Arc<Store>, serving: AbortHandle },
     Caller { seat: Rc<Seat>, store: Arc<Store> },
 }
 
@@ -76,9 +76,10 @@ impl Crew {
             Equipment::Processes { program, directory } => {
                 let program = program.of_node(name, member.gpus.clone());
                 let (directory, pids) = (Arc::clone(directory), Arc::clone(&member.pids));
-                let workers = Workers::new(program, directory, store, pids, report);
-                let watching = tokio::task::spawn_local(Rc::clone(&workers).watch_memory());
-                Self::Processes { workers, watching: watching.abort_handle() }
+                let wires = Arc::clone(&member.wires);
+                let workers = Workers::new(program, directory, Arc::clone(&wires), pids, report);
+                let serving = tokio::task::spawn_local(Rc::clone(&workers).serve());
+                Self::Processes { workers, wires, store, serving: serving.abort_handle() }
             }
             Equipment::Caller(caller) => {
                 let seat = Seat::new(caller.clone(), Arc::clone(&store), report);
@@ -105,7 +106,7 @@ impl Crew {
     /// Has something ready to be said to a worker by the next [`Crew::flush`].
     pub(super) fn tell(&self, worker: WorkerId, message: NodeToWorker) {
         match self {
-            Self::Processes { workers, .. } => workers.tell(worker, message),
+            Self::Processes { wires, store, .. } => wires.tell(worker, &store.with_bytes(message)),
             Self::Caller { seat, store } => seat.tell(worker, store.with_bytes(message)),
         }
     }
@@ -113,7 +114,7 @@ impl Crew {
     /// Says what the workers were told.
     pub(super) fn flush(&self) {
         match self {
-            Self::Processes { workers, .. } => workers.flush(),
+            Self::Processes { wires, .. } => wires.flush(),
             Self::Caller { seat, .. } => seat.flush(),
         }
     }
@@ -121,7 +122,10 @@ impl Crew {
     /// Ends a worker.
     pub(super) fn kill(&self, worker: WorkerId, dump_stack: bool) {
         match self {
-            Self::Processes { workers, .. } => workers.kill(worker, dump_stack),
+            Self::Processes { wires, .. } => {
+                // One that is not here has ended already.
+                wires.kill(worker, dump_stack);
+            }
             Self::Caller { seat, .. } => seat.kill(worker),
         }
     }
@@ -129,8 +133,8 @@ impl Crew {
     /// Ends all workers; returns when nothing of them is left.
     pub(super) async fn kill_all(&self) {
         match self {
-            Self::Processes { workers, watching } => {
-                watching.abort();
+            Self::Processes { workers, serving, .. } => {
+                serving.abort();
                 workers.kill_all().await;
             }
             Self::Caller { seat, .. } => seat.kill_all().await,

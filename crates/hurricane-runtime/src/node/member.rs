@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hurricane_core::resources::Resources;
@@ -12,7 +13,7 @@ use super::service::Common;
 use super::stay::{End, Stay};
 use super::{Report, Wish};
 use crate::dialing::DialError;
-use crate::worker::WorkerPids;
+use crate::worker::{Wires, WorkerPids};
 
 /// The pause before a session after one that has ended; doubled for each that did not last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -37,6 +38,7 @@ pub(super) struct Member {
     /// Which of the machine's graphics processors are its own.
     pub(super) gpus: Range<usize>,
     pub(super) pids: WorkerPids,
+    pub(super) wires: Arc<Wires>,
     pause: Duration,
     /// Why it looks, as it was last told.
     told: Option<(String, Instant)>,
@@ -49,8 +51,10 @@ impl Member {
         resources: Resources,
         gpus: Range<usize>,
         pids: WorkerPids,
+        wires: Arc<Wires>,
     ) -> Self {
-        Self { common, index, resources, gpus, pids, pause: FIRST_PAUSE, told: None }
+        let (pause, told) = (FIRST_PAUSE, None);
+        Self { common, index, resources, gpus, pids, wires, pause, told }
     }
 
     /// Lives until somebody wishes the end.

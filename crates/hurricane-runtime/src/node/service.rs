@@ -26,6 +26,7 @@ use crate::platform::machine;
 use crate::platform::signals::Mask;
 use crate::store::Store;
 use crate::transfer::{Door, Roster, Transfer, own_addresses};
+use crate::worker::Wires;
 
 /// For ending process trees, of which few end at a time, and for names of hosts.
 const BLOCKING_THREADS: usize = 4;
@@ -153,7 +154,9 @@ impl Service {
         let nodes = config.shares.into_iter().zip(gpus).zip(&control.pids).enumerate();
         let mut members = JoinSet::new();
         for (index, ((resources, gpus), pids)) in nodes {
-            let member = Member::new(Rc::clone(&common), index, resources, gpus, Arc::clone(pids));
+            let wires = Arc::new(Wires::new().map_err(NodesError::Thread)?);
+            let (common, pids) = (Rc::clone(&common), Arc::clone(pids));
+            let member = Member::new(common, index, resources, gpus, pids, wires);
             members.spawn_local(member.live());
         }
         Ok(members)

@@ -1,6 +1,5 @@
 //! How a worker process is started: its command, its environment, and what it is told first.
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::ops::Range;
@@ -8,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,11 +17,10 @@ use hurricane_core::node::WorkerKind;
 use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
 
-use super::attendant::{Attendant, Pipe};
-use super::{End, Worker, Workers};
-use crate::link::{self, Hello, Outgoing};
+use super::wire::Wire;
+use super::wires::Wires;
+use crate::link::{self, Hello};
 use crate::platform::fork::Unshared;
 use crate::platform::signals::{self, Mask};
 use crate::platform::{machine, processes};
@@ -71,14 +69,12 @@ pub(crate) enum StartError {
     Other(#[source] io::Error),
 }
 
-/// A process that has just been started.
-pub(crate) struct Started {
-    process: Pid,
-    handle: AsyncFd<Unshared>,
-    mark: String,
-    link: AsyncFd<Unshared>,
-    outgoing: Outgoing,
-    pipes: [Pipe; 2],
+/// A process that has just been started, and told what comes first.
+pub(super) struct Started {
+    pub(super) wire: Arc<Wire>,
+    /// Becomes readable when it has ended.
+    pub(super) handle: AsyncFd<Unshared>,
+    pub(super) mark: String,
 }
 
 impl Program {
@@ -129,6 +125,7 @@ impl Program {
         id: WorkerId,
         kind: &WorkerKind,
         stack_path: &Path,
+        wires: &Wires,
     ) -> Result<Started, StartError> {
         let mark = format!("{}-{id}", self.mark);
         let (ours, theirs) = link::pair().map_err(|error| self.failed(error.into()))?;
@@ -141,19 +138,16 @@ impl Program {
         let process = Pid::from_child(&child);
         let stdout = child.stdout.take().expect("it was asked for").into();
         let stderr = child.stderr.take().expect("it was asked for").into();
-        let watched = || {
-            let mut outgoing = Outgoing::default();
-            outgoing.push(&self.hello(stack_path));
-            Ok(Started {
-                process,
-                handle: Unshared::new(processes::open(process)?).watched(Interest::READABLE)?,
-                mark,
-                link: Unshared::new(ours).watched(Interest::READABLE)?,
-                outgoing,
-                pipes: [pipe(stdout)?, pipe(stderr)?],
-            })
+        let connected = || {
+            let handle = Unshared::new(processes::open(process)?).watched(Interest::READABLE)?;
+            let pipes = [pipe(stdout)?, pipe(stderr)?];
+            let wire = Arc::new(Wire::new(id, process, Unshared::new(ours), pipes));
+            wires.add(&wire)?;
+            wire.push(&self.hello(stack_path));
+            wire.flush();
+            Ok(Started { wire, handle, mark })
         };
-        watched().map_err(|error| {
+        connected().map_err(|error| {
             processes::kill_trees(&[process]);
             processes::reap(process);
             self.failed(error)
@@ -197,33 +191,9 @@ impl Program {
     }
 }
 
-impl Started {
-    /// The two halves of a worker: what others use, and what sees to it until it is gone.
-    pub(super) fn attend(
-        self,
-        workers: Rc<Workers>,
-        id: WorkerId,
-        stack_path: PathBuf,
-    ) -> (Rc<Worker>, Attendant) {
-        let Self { process, handle, mark, link, outgoing, pipes } = self;
-        let worker = Rc::new(Worker {
-            process,
-            link,
-            outgoing: outgoing.into(),
-            end: End::Unwanted.into(),
-            changed: Notify::new(),
-            is_running: Cell::default(),
-            peak_memory_bytes: Cell::default(),
-        });
-        let attendant =
-            Attendant::new(workers, id, Rc::clone(&worker), handle, mark, pipes, stack_path);
-        (worker, attendant)
-    }
-}
-
-fn pipe(descriptor: OwnedFd) -> io::Result<Pipe> {
+fn pipe(descriptor: OwnedFd) -> io::Result<Unshared> {
     rustix::io::ioctl_fionbio(&descriptor, true)?;
-    Ok(Pipe::new(Unshared::new(descriptor).watched(Interest::READABLE)?))
+    Ok(Unshared::new(descriptor))
 }
 
 /// A beginning for the marks of the workers of one program, of which no two ever live together.

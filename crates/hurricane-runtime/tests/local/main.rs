@@ -1,6 +1,7 @@
 //! The runtime on one machine, with real processes.
 
 mod cluster;
+mod waiting;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
