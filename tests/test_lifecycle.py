@@ -1,5 +1,6 @@
 """Beginnings and ends: `with`, Ctrl-C, exit, fork, dropped clients. No process is left behind."""
 
+import functools
 import gc
 import os
 import signal
@@ -109,7 +110,9 @@ def test_shutdown_may_be_called_again(client):
 def test_shutdown_without_waiting(tmp_path):
     client = hurricane.Client(max_workers=1)
     future = client.submit(wait_for, tmp_path / "go")
+    # A task may have its room before the process is there in which it runs.
     until(future.running)
+    until(functools.partial(workers_of, client))
     [pid] = workers_of(client)
     client.shutdown(wait=False)
     assert not future.done()
@@ -122,7 +125,9 @@ def test_a_dropped_client_finishes_its_work(tmp_path):
     client = hurricane.Client(max_workers=1)
     future = client.submit(wait_for, tmp_path / "go")
     later = client.submit(abs, -1)
+    # A task may have its room before the process is there in which it runs.
     until(future.running)
+    until(functools.partial(workers_of, client))
     [pid] = workers_of(client)
     del client
     gc.collect()
