@@ -11,6 +11,8 @@ _TIMEOUT_SECONDS = 600
 
 _BROADCAST = ROOT / "benchmarks" / "broadcast.py"
 
+_NODES = (10, 100, 1_000, 10_000)
+
 # Nodes, decisions a second with a stream of tasks, and with all of them queued first.
 _DECISIONS = re.compile(r"^\s*([\d,_]+)\s+([\d,_]+)\s+([\d,_]+)\s*$", re.MULTILINE)
 
@@ -30,13 +32,13 @@ def decisions(printed: str) -> dict[str, float]:
     """
     lines = [[int(re.sub("[,_]", "", word)) for word in row] for row in _DECISIONS.findall(printed)]
     rates = {nodes: (streaming, queued) for nodes, streaming, queued in lines}
-    if not {10, 100, 1_000, 10_000} <= rates.keys():
+    if not rates.keys() >= {*_NODES}:
         msg = "`make bench-core` printed no decisions a second of 10, 100, 1,000 and 10,000 nodes"
         raise ValueError(msg)
     figures: dict[str, float] = {}
     for kind, name in enumerate(("streaming", "queued")):
-        for nodes, rate in rates.items():
-            figures[f"W9 {nodes:,} {name}"] = rate[kind]
+        for nodes in _NODES:
+            figures[f"W9 {nodes:,} {name}"] = rates[nodes][kind]
         figures[f"W9 {name}"] = rates[10_000][kind] / rates[10][kind]
     return figures
 

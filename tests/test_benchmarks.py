@@ -199,6 +199,7 @@ def test_the_figures_replace_those_that_were_there():
 
 
 CORE = """
+       3            4             5
    nodes    streaming   queued first
       10      2400000        1500000
      100      2300000        1400000
