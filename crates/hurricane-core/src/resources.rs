@@ -49,12 +49,14 @@ impl Amount {
 
     /// This amount and `other`; the largest one if the sum does not fit.
     #[must_use]
+    #[inline]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
     /// What is left of it without `other`; nothing if `other` is more.
     #[must_use]
+    #[inline]
     pub const fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
@@ -127,6 +129,7 @@ impl Resources {
     }
 
     /// Adds `other` to this.
+    #[inline]
     pub fn add(&mut self, other: &Self) {
         self.cpus = self.cpus.plus(other.cpus);
         self.gpus = self.gpus.plus(other.gpus);
@@ -138,6 +141,7 @@ impl Resources {
     }
 
     /// Takes `other` out of this; what is more than there was leaves nothing.
+    #[inline]
     pub fn remove(&mut self, other: &Self) {
         self.cpus = self.cpus.minus(other.cpus);
         self.gpus = self.gpus.minus(other.gpus);
@@ -155,6 +159,18 @@ impl Resources {
         let mut rest = self.clone();
         rest.remove(used);
         rest
+    }
+
+    /// Whether `request` fits into what is left of this when `used` is in use.
+    #[inline]
+    pub fn have_room(&self, used: &Self, request: &Self) -> bool {
+        self.cpus.minus(used.cpus) >= request.cpus
+            && self.gpus.minus(used.gpus) >= request.gpus
+            && self.memory_bytes.saturating_sub(used.memory_bytes) >= request.memory_bytes
+            && request
+                .named
+                .iter()
+                .all(|(name, amount)| self.amount_of(name).minus(used.amount_of(name)) >= *amount)
     }
 
     /// Whether a peer may claim these: names and their number within the limits.

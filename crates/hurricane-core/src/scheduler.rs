@@ -3,20 +3,26 @@
 mod attempt;
 mod check;
 mod client;
+mod clients;
 mod definition;
+mod directory;
 mod ending;
 mod inputs;
 mod leaving;
 mod lies;
+mod locality;
 mod membership;
 mod node;
 mod numbers;
 mod objects;
+mod order;
 mod placement;
 mod ready;
 mod shape;
 mod slab;
+mod tally;
 mod task;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,17 +30,19 @@ use bytes::Bytes;
 
 use crate::id::{ClientId, NodeId, Number, ObjectId, ObjectNumber, TaskId};
 use crate::message::{ClientToScheduler, NodeToScheduler, SchedulerToClient, SchedulerToNode};
-use crate::resources::{Amount, Resources};
-use crate::snapshot::{ClientSnapshot, NodeSnapshot, Snapshot, TaskCounts};
+use crate::resources::Resources;
+use crate::snapshot::{ClientSnapshot, NodeSnapshot, Snapshot};
 use crate::time::{Time, earliest};
 
 pub use attempt::MAX_DEATHS;
-use client::Client;
 pub use client::{MAX_ARGUMENT_BYTES, MAX_TASKS};
+use clients::{ClientKey, Clients};
 use node::{NodeKey, Nodes};
 use shape::ShapeId;
 use slab::Slab;
+use tally::Counts;
 use task::{Deaths, Misses, Room, Task};
+use turns::{Turn, Turns};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,15 +149,20 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
-    clients: BTreeMap<ClientId, Client>,
+    clients: Clients,
     /// The clients that running tasks are.
-    nested: BTreeMap<TaskId, ClientId>,
+    nested: BTreeMap<TaskId, ClientKey>,
     /// How many of those were ever made.
     nested_made: u64,
     /// The clients at the top that have ready tasks, the one with the fewest cpus in use first.
-    turns: BTreeSet<(Amount, ClientId)>,
+    turns: Turns,
     /// Clients that broke the protocol with the present event.
-    refused: Vec<ClientId>,
+    refused: Vec<ClientKey>,
+    /// Whether anything has happened since everything that is ready was found to have no room, but
+    /// to a node, which lets a task be placed.
+    is_unsettled: bool,
+    /// How often placement went round the clients.
+    rounds: u64,
     nodes: Nodes,
     /// The objects in the store beside this machine, by the task each is the value of.
     kept: BTreeMap<ObjectNumber, TaskId>,
@@ -165,7 +178,7 @@ pub struct Scheduler {
     ended: u64,
     deaths: BTreeMap<TaskId, Deaths>,
     misses: BTreeMap<TaskId, Misses>,
-    counts: TaskCounts,
+    counts: Counts,
     timers: BTreeSet<(Time, Timer)>,
     /// When to look again at what waits, if nothing happens before.
     next_look: Option<Time>,
@@ -187,11 +200,13 @@ impl Scheduler {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            clients: BTreeMap::new(),
+            clients: Clients::default(),
             nested: BTreeMap::new(),
             nested_made: 0,
-            turns: BTreeSet::new(),
+            turns: Turns::default(),
             refused: Vec::new(),
+            is_unsettled: false,
+            rounds: 0,
             nodes: Nodes::default(),
             kept: BTreeMap::new(),
             reservations: BTreeMap::new(),
@@ -202,7 +217,7 @@ impl Scheduler {
             ended: 0,
             deaths: BTreeMap::new(),
             misses: BTreeMap::new(),
-            counts: TaskCounts::default(),
+            counts: Counts::default(),
             timers: BTreeSet::new(),
             next_look: None,
             unplaceable: BTreeSet::new(),
@@ -252,22 +267,23 @@ impl Scheduler {
             finished: node.finished,
         });
         let clients = self.clients.iter().filter(|(_, client)| client.parent.is_none());
-        let clients = clients.map(|(&id, client)| ClientSnapshot {
-            id,
-            tasks: client.counts,
+        let clients = clients.map(|(_, client)| ClientSnapshot {
+            id: client.id,
+            tasks: client.counts.into(),
             held: client.numbers.len() as u64,
         });
         Snapshot {
             nodes: nodes.collect(),
             clients: clients.collect(),
-            tasks: self.counts,
+            tasks: self.counts.into(),
             cluster: None,
         }
     }
 
     /// Whether a task of a client has room on a node now.
     pub fn is_running(&self, client: ClientId, number: Number) -> bool {
-        let task = self.clients.get(&client).and_then(|client| client.numbers.get(number));
+        let client = self.clients.key(client).map(|key| &self.clients[key]);
+        let task = client.and_then(|client| client.numbers.get(number));
         let place = task.and_then(|task| self.task(task).place());
         place.is_some_and(|place| place.room != Room::Backlog)
     }
@@ -277,8 +293,8 @@ impl Scheduler {
     pub fn may_read(&self, client: ClientId, object: ObjectId) -> bool {
         let owner = self.objects_of(object.node).and_then(|objects| objects.get(&object.number));
         let task = owner.and_then(|task| self.tasks.get(task.0)).filter(|task| task.is_held);
-        let owner = task.and_then(|task| self.clients.get(&task.client));
-        owner.is_some_and(|owner| owner.root == client)
+        let root = task.map(|task| self.clients.root(task.client));
+        root.is_some_and(|root| self.clients[root].id == client)
     }
 
     /// Whether it remembers nothing but the nodes.
@@ -298,38 +314,28 @@ impl Scheduler {
         }
         if self.next_look.is_some_and(|time| time <= now) {
             self.next_look = None;
+            self.is_unsettled = true;
         }
     }
 
+    #[inline]
     fn task(&self, id: TaskId) -> &Task {
         self.tasks.get(id.0).expect("what names a task in here goes before it does")
     }
 
+    #[inline]
     fn task_mut(&mut self, id: TaskId) -> &mut Task {
         self.tasks.get_mut(id.0).expect("what names a task in here goes before it does")
     }
 
-    /// What a task asks for.
-    fn request(&self, id: TaskId) -> Resources {
-        let definition = self.task(id).definition;
-        definition.map(|id| self.definition(id).definition.resources.clone()).unwrap_or_default()
-    }
-
-    /// Changes a client at the top, and its turn with it.
-    fn change_root(&mut self, id: ClientId, change: impl FnOnce(&mut Client)) {
-        let client = self.clients.get_mut(&id).expect("a root outlives what is nested in it");
-        let turn = |client: &Client| (!client.ready.is_empty()).then_some((client.cpus_in_use, id));
-        let former = turn(client);
-        change(client);
-        let present = turn(client);
-        if former == present {
-            return;
-        }
-        if let Some(former) = former {
-            self.turns.remove(&former);
-        }
-        if let Some(present) = present {
-            self.turns.insert(present);
-        }
+    /// Lists the client at the top where it stands now among those whose turn it may be.
+    #[inline]
+    fn enter_turn(&mut self, client: ClientKey) {
+        let key = self.clients.root(client);
+        let root = self.clients.root_mut(key);
+        let turn = Turn { cpus_in_use: root.cpus_in_use, client: root.id, key };
+        let present = (!root.ready.is_empty()).then_some(turn);
+        let former = core::mem::replace(&mut root.turn, present);
+        self.turns.change(former, present);
     }
 }

@@ -20,6 +20,13 @@ use crate::time::Time;
 /// How many workers may die under a task before it is set aside.
 pub const MAX_DEATHS: usize = 3;
 
+/// How long a task is taken to run at least: what it costs a node to have it. So a backlog holds no
+/// more than a thousand for each slot.
+pub(super) const LEAST_EXPECTED_US: u32 = 30;
+
+/// How long a task is taken to run that is the first of its kind: too long to wait for.
+const UNKNOWN_US: u32 = 3_600_000_000;
+
 /// The wait before a task is tried again, which doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
@@ -97,7 +104,7 @@ impl Scheduler {
 
     /// Puts a ready task on a node.
     pub(super) fn assign(&mut self, id: TaskId, choice: Choice, actions: &mut Vec<Action>) {
-        let Some(definition) = self.task(id).definition else { return };
+        let Some(definition) = self.task(id).definition() else { return };
         self.define_on(choice.node, definition, actions);
         let inputs = self.inputs(id);
         self.enter_node(id, definition, choice);
@@ -111,27 +118,23 @@ impl Scheduler {
 
     /// Counts a task in on a node.
     fn enter_node(&mut self, id: TaskId, definition: DefinitionId, choice: Choice) {
-        let expected_us = self.definition(definition).expected_us.unwrap_or(0);
+        let expected_us = self.definition(definition).expected_us.unwrap_or(UNKNOWN_US);
         let node = self.nodes.get_mut(choice.node);
-        let position = node.tasks.len();
+        let position = u32::try_from(node.tasks.len()).expect("allowances end far below that");
         node.tasks.push(id);
         if choice.room == Room::Backlog {
             node.backlog.push_back(id);
         }
-        let position = u32::try_from(position).expect("allowances end far below that");
-        self.enter(
-            id,
-            State::Assigned(Place {
-                node: choice.node,
-                position,
-                expected_us,
-                room: Room::GivenBack,
-                recall: Recall::No,
-            }),
-        );
-        self.change_place(id, |place| place.room = choice.room);
-        let root = self.clients[&self.task(id).client].root;
-        self.change_root(root, |client| client.assigned += 1);
+        let place = Place {
+            node: choice.node,
+            position,
+            expected_us: expected_us.max(LEAST_EXPECTED_US),
+            room: choice.room,
+            recall: Recall::No,
+        };
+        self.enter(id, State::Assigned(place));
+        self.move_task(id, None, Some(place), 1);
+        self.nodes.enter_standings(choice.node);
     }
 
     /// Takes a task off its node, if it is on one, and ends what it submitted there. Its state is
@@ -142,22 +145,50 @@ impl Scheduler {
         }
         // Its children may have been beside it, and have changed its place by leaving.
         let Some(place) = self.task(id).place() else { return };
-        // Without room, and without a recall, nothing of it is left in the node's counts.
-        self.change_place(id, |place| {
-            place.room = Room::GivenBack;
-            place.recall = Recall::No;
-        });
+        self.enter(id, State::Retrying);
         let node = self.nodes.get_mut(place.node);
         node.waiting -= u32::from(place.room == Room::GivenBack);
+        node.recalled -= u64::from(place.recall != Recall::No);
         node.tasks.swap_remove(place.position as usize);
-        if let Some(&moved) = node.tasks.get(place.position as usize) {
-            self.change_place(moved, |moved| moved.position = place.position);
+        if let Some(&moved) = node.tasks.get(place.position as usize)
+            && let State::Assigned(moved) = &mut self.task_mut(moved).state
+        {
+            moved.position = place.position;
         }
-        let root = self.clients[&self.task(id).client].root;
-        self.change_root(root, |client| client.assigned -= 1);
-        self.enter(id, State::Retrying);
+        self.move_task(id, Some(place), None, -1);
         self.promote(place.node);
         self.let_go_if_done(place.node, actions);
+    }
+
+    /// Counts a task out of one place on a node and into another, there and for its client, which
+    /// has so many more on nodes.
+    fn move_task(
+        &mut self,
+        id: TaskId,
+        former: Option<Place>,
+        present: Option<Place>,
+        assigned: i64,
+    ) {
+        let task = self.task(id);
+        let client = task.client;
+        let Some(place) = former.or(present) else { return };
+        let Some((_, shape)) = self.standing(task) else { return };
+        self.nodes.move_task(place.node, shape, former, present);
+        let cpus = self.nodes.shapes.get(shape).request.cpus;
+        let has_room = |place: Option<Place>| place.is_some_and(|it| it.room != Room::GivenBack);
+        let root = self.clients.root_mut(client);
+        root.assigned = root.assigned.saturating_add_signed(assigned);
+        if assigned > 0 {
+            root.stalled = None;
+        }
+        match (has_room(former), has_room(present)) {
+            (true, false) => root.cpus_in_use = root.cpus_in_use.minus(cpus),
+            (false, true) => root.cpus_in_use = root.cpus_in_use.plus(cpus),
+            _ => return,
+        }
+        if root.turn.is_some() {
+            self.enter_turn(client);
+        }
     }
 
     /// Asks a node to give a task back that waits there.
@@ -177,13 +208,14 @@ impl Scheduler {
             let place = self.tasks.get(id.0).and_then(Task::place);
             let is_here = |place: Place| place.node == key && place.room == Room::Backlog;
             if place.is_some_and(is_here) {
-                if !self.nodes.get(key).has_room(&self.request(id)) {
-                    return;
+                if !self.has_room(key, id) {
+                    break;
                 }
-                self.change_place(id, |place| place.room = Room::Held);
+                self.shift_place(id, |place| place.room = Room::Held);
             }
             self.nodes.get_mut(key).backlog.pop_front();
         }
+        self.nodes.enter_standings(key);
     }
 
     /// A task gives its room back while it waits for its children, or has it again.
@@ -197,7 +229,14 @@ impl Scheduler {
 
     /// Changes a task's place, and with it what is counted at its node and its client.
     fn change_place(&mut self, id: TaskId, change: impl FnOnce(&mut Place)) {
-        let Some(former) = self.task(id).place() else { return };
+        if let Some(place) = self.shift_place(id, change) {
+            self.nodes.enter_standings(place.node);
+        }
+    }
+
+    /// The same without the node's standings; returns where the task is.
+    fn shift_place(&mut self, id: TaskId, change: impl FnOnce(&mut Place)) -> Option<Place> {
+        let former = self.task(id).place()?;
         let mut place = former;
         change(&mut place);
         self.enter(id, State::Assigned(place));
@@ -205,39 +244,20 @@ impl Scheduler {
             let node = self.nodes.get_mut(place.node);
             node.recalled += u64::from(place.recall != Recall::No);
             node.recalled -= u64::from(former.recall != Recall::No);
+            self.is_unsettled = true;
         }
-        if former.room == place.room {
-            return;
+        if former.room != place.room {
+            self.move_task(id, Some(former), Some(place), 0);
         }
-        let request = self.request(id);
-        let expected_us = u64::from(place.expected_us);
-        self.nodes.update(place.node, |node| {
-            match former.room {
-                Room::Held => node.used.remove(&request),
-                Room::Backlog => {
-                    node.backlog_length -= 1;
-                    node.backlog_us -= expected_us;
-                }
-                Room::GivenBack => {}
-            }
-            match place.room {
-                Room::Held => node.used.add(&request),
-                Room::Backlog => {
-                    node.backlog_length += 1;
-                    node.backlog_us += expected_us;
-                }
-                Room::GivenBack => {}
-            }
-        });
-        let root = self.clients[&self.task(id).client].root;
-        self.change_root(root, |client| {
-            if former.room != Room::GivenBack {
-                client.cpus_in_use = client.cpus_in_use.minus(request.cpus);
-            }
-            if place.room != Room::GivenBack {
-                client.cpus_in_use = client.cpus_in_use.plus(request.cpus);
-            }
-        });
+        Some(place)
+    }
+
+    /// Whether a task finds room on a node now.
+    pub(super) fn has_room(&self, key: NodeKey, id: TaskId) -> bool {
+        let shape = self.standing(self.task(id)).map(|(_, shape)| shape);
+        shape.is_some_and(|shape| {
+            self.nodes.get(key).has_room(&self.nodes.shapes.get(shape).request)
+        })
     }
 
     /// Whether this attempt of a task is the present one, and on this node.
@@ -248,7 +268,7 @@ impl Scheduler {
     }
 
     fn inputs(&self, id: TaskId) -> Vec<Value> {
-        let dependencies = self.task(id).dependencies.iter();
+        let dependencies = self.task(id).dependencies().iter();
         let values = dependencies.filter_map(|id| self.task(*id).value().cloned());
         values.collect()
     }
@@ -264,7 +284,7 @@ impl Scheduler {
         if !self.has(key, task, attempt) {
             return self.drop_unnamed(&value, actions);
         }
-        if let Some(definition) = self.task(task).definition {
+        if let Some(definition) = self.task(task).definition() {
             self.definition_mut(definition).learn(ran);
         }
         let node = self.nodes.get_mut(key);
@@ -285,7 +305,7 @@ impl Scheduler {
         ran: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let Some(definition) = self.task(id).definition else { return };
+        let Some(definition) = self.task(id).definition() else { return };
         self.definition_mut(definition).learn(ran);
         self.nodes.get_mut(node).finished += 1;
         self.ended += 1;
@@ -362,11 +382,11 @@ impl Scheduler {
             return;
         }
         let task = self.task(id);
-        let Some(definition) = task.definition else { return };
+        let Some(definition) = task.definition() else { return };
         let name = self.definition(definition).definition.name.clone();
         let node = self.nodes.get(node).name.clone();
         let message = SchedulerToClient::Output { number: task.number, name, node, output };
-        self.tell(self.clients[&task.client].root, message, actions);
+        self.tell(self.clients.root(task.client), message, actions);
     }
 
     fn on_nested(
@@ -378,11 +398,11 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) {
         if self.has(node, task, attempt) {
-            if let Some(definition) = self.task(task).definition {
+            if let Some(definition) = self.task(task).definition() {
                 self.definition_mut(definition).has_nested = true;
             }
             let client = self.nested_client(task, attempt, actions);
-            return self.on_client_message(now, client, message, actions);
+            return self.on_said(now, client, message, actions);
         }
         // The attempt is over.
         if let ClientToScheduler::Put { value, .. } = message {
@@ -398,7 +418,7 @@ impl Scheduler {
             return self.on_node_lost(now, id, actions);
         }
         self.setup_error = Some(error.clone());
-        let clients: Vec<_> = self.clients.keys().copied().collect();
+        let clients: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
         for client in clients {
             let message = SchedulerToClient::SetupFailed { error: error.clone() };
             self.tell(client, message, actions);

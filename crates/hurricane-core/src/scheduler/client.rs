@@ -11,11 +11,13 @@ use crate::message::{
     SchedulerToNode, Stored, Value,
 };
 use crate::resources::Amount;
+use crate::scheduler::clients::ClientKey;
 use crate::scheduler::numbers::Numbers;
 use crate::scheduler::ready::Ready;
-use crate::scheduler::task::{Claim, Recall, Room, State, Task};
+use crate::scheduler::tally::{Counts, Tally};
+use crate::scheduler::task::{Links, Recall, Room, State, Task};
+use crate::scheduler::turns::Turn;
 use crate::scheduler::{Action, Scheduler};
-use crate::snapshot::TaskCounts;
 use crate::time::Time;
 
 /// How many unfinished tasks and unreleased objects a client may have: a million and a bit, at some
@@ -38,10 +40,11 @@ const FIRST_NESTED: u64 = 1 << 63;
 /// A client.
 #[derive(Debug)]
 pub(super) struct Client {
+    pub(super) id: ClientId,
     /// The running task whose submissions these are.
     pub(super) parent: Option<(TaskId, Attempt)>,
     /// The client at the top: itself, or the one that submitted the parent's parent's parent.
-    pub(super) root: ClientId,
+    pub(super) root: Option<ClientKey>,
     pub(super) depth: u16,
     pub(super) numbers: Numbers,
     pub(super) definitions: BTreeMap<DefinitionNumber, DefinitionId>,
@@ -51,9 +54,13 @@ pub(super) struct Client {
     pub(super) cpus_in_use: Amount,
     /// At the top: how many tasks are on nodes.
     pub(super) assigned: u64,
+    /// At the top: the turn under which it is listed, if it is.
+    pub(super) turn: Option<Turn>,
+    /// At the top: the last round of placement in which nothing of it found room.
+    pub(super) idle_in: u64,
     /// At the top: since when tasks are ready and none is on a node; and when it is told next.
     pub(super) stalled: Option<Time>,
-    pub(super) counts: TaskCounts,
+    pub(super) counts: Counts,
     submitted: Allowance,
     settled: Allowance,
     granted: Allowance,
@@ -62,19 +69,22 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn new(parent: Option<(TaskId, Attempt)>, root: ClientId, depth: u16) -> Self {
+    fn new(id: ClientId) -> Self {
         Self {
-            parent,
-            root,
-            depth,
+            id,
+            parent: None,
+            root: None,
+            depth: 0,
             numbers: Numbers::default(),
             definitions: BTreeMap::new(),
             last_definition: None,
             ready: Ready::default(),
             cpus_in_use: Amount::default(),
             assigned: 0,
+            turn: None,
+            idle_in: 0,
             stalled: None,
-            counts: TaskCounts::default(),
+            counts: Counts::default(),
             submitted: Allowance::default(),
             settled: Allowance::default(),
             granted: Allowance::default(),
@@ -115,16 +125,17 @@ struct Submission {
 
 impl Scheduler {
     pub(super) fn on_client_joined(&mut self, id: ClientId, actions: &mut Vec<Action>) {
-        if self.clients.contains_key(&id) || id.0 >= FIRST_NESTED {
+        if self.clients.key(id).is_some() || id.0 >= FIRST_NESTED {
             return;
         }
-        self.clients.insert(id, Client::new(None, id, 0));
-        self.settle(id, 0, 0, actions);
+        let key = self.clients.insert(Client::new(id));
+        self.settle(key, 0, 0, actions);
     }
 
     pub(super) fn on_client_gone(&mut self, id: ClientId, actions: &mut Vec<Action>) {
-        if self.clients.get(&id).is_some_and(|client| client.parent.is_none()) {
-            self.remove_client(id, actions);
+        let key = self.clients.key(id);
+        if let Some(key) = key.filter(|key| self.clients[*key].parent.is_none()) {
+            self.remove_client(key, actions);
         }
     }
 
@@ -135,9 +146,20 @@ impl Scheduler {
         message: ClientToScheduler,
         actions: &mut Vec<Action>,
     ) {
-        if !self.clients.contains_key(&id) {
-            return self.drop_unheard(message, actions);
+        match self.clients.key(id) {
+            Some(key) => self.on_said(now, key, message, actions),
+            None => self.drop_unheard(message, actions),
         }
+    }
+
+    /// A client that is there, or a running task in the part of one, said something.
+    pub(super) fn on_said(
+        &mut self,
+        now: Time,
+        id: ClientKey,
+        message: ClientToScheduler,
+        actions: &mut Vec<Action>,
+    ) {
         match message {
             ClientToScheduler::Define { number, definition } => {
                 self.on_definition_made(id, number, definition, actions);
@@ -168,23 +190,27 @@ impl Scheduler {
         parent: TaskId,
         attempt: Attempt,
         actions: &mut Vec<Action>,
-    ) -> ClientId {
+    ) -> ClientKey {
         if let Some(&id) = self.nested.get(&parent) {
             return id;
         }
-        let id = ClientId(FIRST_NESTED + self.nested_made);
+        let above = self.task(parent).client;
+        let client = Client {
+            parent: Some((parent, attempt)),
+            root: Some(self.clients.root(above)),
+            depth: self.clients[above].depth + 1,
+            ..Client::new(ClientId(FIRST_NESTED + self.nested_made))
+        };
         self.nested_made += 1;
-        let above = &self.clients[&self.task(parent).client];
-        let client = Client::new(Some((parent, attempt)), above.root, above.depth + 1);
-        self.clients.insert(id, client);
+        let id = self.clients.insert(client);
         self.nested.insert(parent, id);
         self.settle(id, 0, 0, actions);
         id
     }
 
     /// Ends everything of a client, and forgets it.
-    pub(super) fn remove_client(&mut self, id: ClientId, actions: &mut Vec<Action>) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+    pub(super) fn remove_client(&mut self, id: ClientKey, actions: &mut Vec<Action>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
         client.is_leaving = true;
         let tasks: Vec<(Number, TaskId)> = client.numbers.iter().collect();
         for &(_, task) in tasks.iter().rev() {
@@ -193,35 +219,45 @@ impl Scheduler {
         for (number, _) in tasks {
             self.on_released(id, number, actions);
         }
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
         let definitions: Vec<DefinitionNumber> = client.definitions.keys().copied().collect();
         for number in definitions {
             self.on_definition_forgotten(id, number, actions);
         }
-        let client = self.clients.remove(&id);
-        if let Some((parent, _)) = client.and_then(|client| client.parent) {
+        let Some(client) = self.clients.remove(id) else { return };
+        if let Some((parent, _)) = client.parent {
             self.nested.remove(&parent);
         }
-        self.turns.retain(|&(_, other)| other != id);
+        self.turns.change(client.turn, None);
     }
 
     /// Ends a client that broke the protocol. A running task in the part of one loses its children.
-    pub(super) fn refuse(&mut self, id: ClientId, reason: &'static str, actions: &mut Vec<Action>) {
-        let Some(client) = self.clients.get(&id) else { return };
+    pub(super) fn refuse(
+        &mut self,
+        id: ClientKey,
+        reason: &'static str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(client) = self.clients.get(id) else { return };
         if client.parent.is_none() {
-            actions.push(Action::RefuseClient { client: id, reason });
+            actions.push(Action::RefuseClient { client: client.id, reason });
         }
         self.refused.push(id);
     }
 
     /// Says something to a client, or to the running task that is one.
-    pub(super) fn tell(&self, id: ClientId, message: SchedulerToClient, actions: &mut Vec<Action>) {
-        let Some(client) = self.clients.get(&id) else { return };
+    pub(super) fn tell(
+        &self,
+        id: ClientKey,
+        message: SchedulerToClient,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(client) = self.clients.get(id) else { return };
         if client.is_leaving {
             return;
         }
         let Some((task, attempt)) = client.parent else {
-            return actions.push(Action::ToClient { client: id, message });
+            return actions.push(Action::ToClient { client: client.id, message });
         };
         let Some(place) = self.task(task).place() else { return };
         let node = self.nodes.get(place.node).id;
@@ -232,12 +268,12 @@ impl Scheduler {
     /// Gives back a part of a client's allowance.
     pub(super) fn settle(
         &mut self,
-        id: ClientId,
+        id: ClientKey,
         tasks: u64,
         bytes: u64,
         actions: &mut Vec<Action>,
     ) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
         client.settled.tasks += tasks;
         client.settled.bytes += bytes;
         if let Some(allowance) = client.grant() {
@@ -248,12 +284,12 @@ impl Scheduler {
     fn on_task_submitted(
         &mut self,
         now: Time,
-        id: ClientId,
+        id: ClientKey,
         submission: Submission,
         actions: &mut Vec<Action>,
     ) {
         let Submission { number, definition, arguments, dependencies } = submission;
-        let client = self.clients.get_mut(&id).expect("it was looked up on the way here");
+        let client = self.clients.get_mut(id).expect("it was looked up on the way here");
         let is_allowed = client.submit(arguments.len());
         let definition = client.definitions.get(&definition).copied();
         let is_acceptable =
@@ -262,21 +298,22 @@ impl Scheduler {
             let reason = "a submission is out of order, undefined, or over its allowance";
             return self.refuse(id, reason, actions);
         };
-        let found: Option<Box<[TaskId]>> =
-            dependencies.iter().map(|&dependency| client.numbers.get(dependency)).collect();
+        let found: Option<Box<[TaskId]>> = if dependencies.is_empty() {
+            Some(Box::default())
+        } else {
+            dependencies.iter().map(|&dependency| client.numbers.get(dependency)).collect()
+        };
         let depth = client.depth;
         let known = found.is_some();
-        self.use_definition(definition);
-        let priority = self.definition(definition).definition.priority;
-        let record = Task {
-            definition: Some(definition),
-            arguments,
-            dependencies: found.unwrap_or_default(),
-            priority,
-            depth,
-            is_repeatable: true,
-            ..self.new_record(id, number)
-        };
+        let entry = self.definition_mut(definition);
+        entry.tasks += 1;
+        let priority = entry.definition.priority;
+        let mut record = self.new_record(id, number, Some(definition));
+        record.arguments = arguments;
+        record.links = Links::to(found.unwrap_or_default());
+        record.priority = priority;
+        record.depth = depth;
+        record.is_repeatable = true;
         let task = self.remember(record);
         if !known {
             let reason = "it depends on a task or an object that was released".into();
@@ -293,7 +330,7 @@ impl Scheduler {
 
     fn on_object_put(
         &mut self,
-        id: ClientId,
+        id: ClientKey,
         number: Number,
         value: Value,
         actions: &mut Vec<Action>,
@@ -301,13 +338,14 @@ impl Scheduler {
         if !self.may_put(id, &value) {
             return self.refuse(id, "it names an object that is not its own", actions);
         }
-        let client = self.clients.get_mut(&id).expect("it was looked up on the way here");
+        let client = self.clients.get_mut(id).expect("it was looked up on the way here");
         let is_allowed = client.submit(inline_bytes(&value));
         if !is_allowed || !client.numbers.is_next(number) {
             self.drop_unnamed(&value, actions);
             return self.refuse(id, "an object is out of order or over its allowance", actions);
         }
-        let record = Task { is_told: true, ..self.new_record(id, number) };
+        let mut record = self.new_record(id, number, None);
+        record.is_told = true;
         let task = self.remember(record);
         if let Value::Stored(stored) = &value {
             let Some(objects) = self.objects_of_mut(stored.object.node) else {
@@ -328,15 +366,15 @@ impl Scheduler {
     /// Whether a client may put this. What is stored is not its to say: on one machine the runtime
     /// has stored it in the node, in a cluster beside the scheduler; what a running task puts, its
     /// node has stored, and was asked before.
-    fn may_put(&self, id: ClientId, value: &Value) -> bool {
+    fn may_put(&self, id: ClientKey, value: &Value) -> bool {
         let Value::Stored(Stored { object, .. }) = value else { return true };
         let is_kept = object.node == NodeId::SCHEDULER;
-        let is_nested = self.clients[&id].parent.is_some();
+        let is_nested = self.clients[id].parent.is_some();
         (is_nested || is_kept != self.config.is_one_machine) && !self.is_listed(*object)
     }
 
-    fn on_cancelled(&mut self, id: ClientId, number: Number, actions: &mut Vec<Action>) {
-        let task = self.clients[&id].numbers.get(number);
+    fn on_cancelled(&mut self, id: ClientKey, number: Number, actions: &mut Vec<Action>) {
+        let task = self.clients[id].numbers.get(number);
         if let Some(task) = task.filter(|task| !self.task(*task).is_told) {
             self.cancel(task, actions);
         }
@@ -344,8 +382,8 @@ impl Scheduler {
 
     /// Cancels what does not run. What waits in the backlog of a node is cancelled once the node
     /// says that it has not started. What runs again for a lost value has ended before.
-    fn on_waiting_cancelled(&mut self, id: ClientId, actions: &mut Vec<Action>) {
-        let tasks = self.clients[&id].numbers.iter().map(|(_, task)| task);
+    fn on_waiting_cancelled(&mut self, id: ClientKey, actions: &mut Vec<Action>) {
+        let tasks = self.clients[id].numbers.iter().map(|(_, task)| task);
         let tasks: Vec<TaskId> = tasks.filter(|task| !self.task(*task).is_told).collect();
         for task in tasks {
             match self.tasks.get(task.0).map(Task::place) {
@@ -358,8 +396,8 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_released(&mut self, id: ClientId, number: Number, actions: &mut Vec<Action>) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+    pub(super) fn on_released(&mut self, id: ClientKey, number: Number, actions: &mut Vec<Action>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
         let Some(task) = client.numbers.remove(number) else { return };
         self.task_mut(task).is_held = false;
         self.drop_unneeded(task, actions);
@@ -368,36 +406,26 @@ impl Scheduler {
     /// Keeps a new task or object under its number.
     fn remember(&mut self, record: Task) -> TaskId {
         let (client, number) = (record.client, record.number);
+        let tally = (!record.is_put()).then(|| Tally::of(&record.state));
         let task = TaskId(self.tasks.insert(record));
-        self.count(task, 1);
-        let client = self.clients.get_mut(&client).expect("a record is made for a client");
-        client.numbers.insert(number, task);
+        let owner = self.clients.get_mut(client).expect("a record is made for a client");
+        owner.numbers.insert(number, task);
+        if let Some(tally) = tally {
+            let root = self.clients.root_mut(client);
+            root.counts.enter(tally);
+            self.counts.enter(tally);
+        }
         task
     }
 
-    fn new_record(&mut self, client: ClientId, number: Number) -> Task {
+    fn new_record(
+        &mut self,
+        client: ClientKey,
+        number: Number,
+        definition: Option<DefinitionId>,
+    ) -> Task {
         self.submissions += 1;
-        Task {
-            client,
-            number,
-            definition: None,
-            arguments: Bytes::new(),
-            dependencies: Box::default(),
-            dependents: Vec::new(),
-            state: State::Waiting { missing: 0 },
-            claim: Claim::Nothing,
-            users: 0,
-            heirs: 0,
-            age: self.submissions,
-            attempt: Attempt(0),
-            failures: 0,
-            priority: 0,
-            depth: 0,
-            lineage: 0,
-            is_held: true,
-            is_told: false,
-            is_repeatable: false,
-        }
+        Task::new(client, number, definition, self.submissions)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use core::time::Duration;
 
-use crate::id::{ClientId, DefinitionId, DefinitionNumber};
+use crate::id::{DefinitionId, DefinitionNumber};
 use crate::message::{Definition, MAX_NAME_BYTES, SchedulerToNode};
+use crate::scheduler::clients::ClientKey;
 use crate::scheduler::node::NodeKey;
 use crate::scheduler::shape::ShapeId;
 use crate::scheduler::{Action, Scheduler};
@@ -26,12 +27,13 @@ pub(super) struct Entry {
     /// Whether one of its tasks has submitted others.
     pub(super) has_nested: bool,
     /// How many of its tasks are remembered.
-    tasks: u64,
+    pub(super) tasks: u64,
     is_forgotten: bool,
 }
 
 impl Entry {
     /// Learns how long a task of it ran.
+    #[inline]
     pub(super) fn learn(&mut self, ran: Duration) {
         let ran = u32::try_from(micros(ran)).unwrap_or(u32::MAX);
         self.expected_us = Some(match self.expected_us {
@@ -44,12 +46,12 @@ impl Entry {
 impl Scheduler {
     pub(super) fn on_definition_made(
         &mut self,
-        client: ClientId,
+        client: ClientKey,
         number: DefinitionNumber,
         definition: Definition,
         actions: &mut Vec<Action>,
     ) {
-        let Some(owner) = self.clients.get(&client) else { return };
+        let Some(owner) = self.clients.get(client) else { return };
         let is_next = owner.last_definition.is_none_or(|last| number > last);
         let is_acceptable = is_next
             && owner.definitions.len() < MAX_DEFINITIONS
@@ -68,35 +70,32 @@ impl Scheduler {
             is_forgotten: false,
         };
         let id = DefinitionId(self.definitions.insert(entry));
-        let owner = self.clients.get_mut(&client).expect("it was there above");
+        let owner = self.clients.get_mut(client).expect("it was there above");
         owner.last_definition = Some(number);
         owner.definitions.insert(number, id);
     }
 
     pub(super) fn on_definition_forgotten(
         &mut self,
-        client: ClientId,
+        client: ClientKey,
         number: DefinitionNumber,
         actions: &mut Vec<Action>,
     ) {
-        let Some(owner) = self.clients.get_mut(&client) else { return };
+        let Some(owner) = self.clients.get_mut(client) else { return };
         if let Some(id) = owner.definitions.remove(&number) {
             self.definition_mut(id).is_forgotten = true;
             self.drop_unused_definition(id, actions);
         }
     }
 
+    #[inline]
     pub(super) fn definition(&self, id: DefinitionId) -> &Entry {
         self.definitions.get(id.0).expect("a definition outlives its tasks")
     }
 
+    #[inline]
     pub(super) fn definition_mut(&mut self, id: DefinitionId) -> &mut Entry {
         self.definitions.get_mut(id.0).expect("a definition outlives its tasks")
-    }
-
-    /// A task of this definition is remembered from now on.
-    pub(super) fn use_definition(&mut self, id: DefinitionId) {
-        self.definition_mut(id).tasks += 1;
     }
 
     /// A task of this definition is remembered no more.
@@ -108,6 +107,10 @@ impl Scheduler {
     /// Tells a node of a definition, once.
     pub(super) fn define_on(&mut self, key: NodeKey, id: DefinitionId, actions: &mut Vec<Action>) {
         let node = self.nodes.get_mut(key);
+        if node.last_definition == Some(id) {
+            return;
+        }
+        node.last_definition = Some(id);
         if node.definitions.insert(id) {
             let node = node.id;
             let definition = self.definition(id).definition.clone();
@@ -129,6 +132,7 @@ impl Scheduler {
         for key in keys {
             let node = self.nodes.get_mut(key);
             if node.definitions.remove(&id) {
+                node.last_definition = None;
                 let node = node.id;
                 actions.push(Action::ToNode { node, message: SchedulerToNode::Forget { id } });
             }

@@ -2,12 +2,15 @@
 
 use core::cmp::Reverse;
 
+use bytes::Bytes;
+
 use crate::id::TaskId;
 use crate::message::{Cause, Ending, Failure, SchedulerToClient, Value};
 use crate::scheduler::client::CANCELLED;
 use crate::scheduler::ready::{Entry, Rank};
 use crate::scheduler::shape::ShapeId;
-use crate::scheduler::task::{Claim, Room, State, Task};
+use crate::scheduler::tally::Tally;
+use crate::scheduler::task::{Claim, State, Task};
 use crate::scheduler::{Action, Scheduler};
 
 /// How a dependency stands.
@@ -26,7 +29,8 @@ impl Scheduler {
 
     /// Makes a task ready, or lets it wait for what is missing, or end as what it depends on did.
     pub(super) fn await_dependencies(&mut self, task: TaskId, actions: &mut Vec<Action>) {
-        let dependencies = core::mem::take(&mut self.task_mut(task).dependencies);
+        // They are looked at one by one, and what is found may change others around the task.
+        let dependencies: Box<[TaskId]> = self.task(task).dependencies().into();
         let mut missing = 0;
         let mut bad = None;
         for &dependency in &dependencies {
@@ -36,7 +40,6 @@ impl Scheduler {
                 Dependency::Bad => bad = bad.or(Some(dependency)),
             }
         }
-        self.task_mut(task).dependencies = dependencies;
         match (bad, missing) {
             (Some(bad), _) => self.end_like(task, bad, actions),
             (None, 0) => self.make_ready(task),
@@ -46,7 +49,7 @@ impl Scheduler {
 
     /// Lets `task` be told when `dependency` ends, and counts that as one.
     pub(super) fn wait_for(&mut self, task: TaskId, dependency: TaskId) -> u32 {
-        self.task_mut(dependency).dependents.push(task);
+        self.task_mut(dependency).links_mut().dependents.push(task);
         let priority = self.task(task).priority;
         self.raise(dependency, priority);
         1
@@ -74,8 +77,9 @@ impl Scheduler {
 
     /// Ends a task that has not ended, and with it what depends on it if it has no value.
     pub(super) fn end(&mut self, task: TaskId, ending: Ending, actions: &mut Vec<Action>) {
-        let mut endings = vec![(task, ending)];
-        while let Some((task, ending)) = endings.pop() {
+        let mut next = Some((task, ending));
+        let mut others = Vec::new();
+        while let Some((task, ending)) = next.take().or_else(|| others.pop()) {
             if self.tasks.get(task.0).is_none_or(Task::is_ended) {
                 continue;
             }
@@ -84,11 +88,11 @@ impl Scheduler {
             self.enter(task, State::from(ending));
             self.deaths.remove(&task);
             self.misses.remove(&task);
-            let dependents = core::mem::take(&mut self.task_mut(task).dependents);
+            let dependents = self.task_mut(task).take_dependents();
             match self.bequest(task) {
                 None => dependents.into_iter().for_each(|one| self.on_dependency_done(one)),
                 Some(ending) => {
-                    endings.extend(dependents.into_iter().rev().map(|one| (one, ending.clone())));
+                    others.extend(dependents.into_iter().rev().map(|one| (one, ending.clone())));
                 }
             }
             self.keep_what_is_needed(task, actions);
@@ -97,53 +101,51 @@ impl Scheduler {
 
     /// Puts a task that waits for nothing but room among those that do.
     pub(super) fn make_ready(&mut self, id: TaskId) {
+        self.find_input(id);
         self.enter(id, State::Ready);
         let task = self.task(id);
         let Some((rank, shape)) = self.standing(task) else { return };
         let entry = Entry { age: task.age, task: id };
-        let root = self.clients[&task.client].root;
-        self.change_root(root, |client| client.ready.push(rank, shape, entry));
+        let client = self.clients.root_mut(task.client);
+        // Where others wait already that found no room, nothing can be done about one more.
+        self.is_unsettled |= client.ready.push(shape, rank, entry);
     }
 
     /// Changes the state of a task, and the counts with it. Whoever takes it off a node or puts it
     /// on one does the rest.
+    #[inline]
     pub(super) fn enter(&mut self, id: TaskId, state: State) {
-        self.count(id, -1);
-        let former = core::mem::replace(&mut self.task_mut(id).state, state);
-        self.count(id, 1);
-        if matches!(former, State::Ready) {
-            let root = self.clients[&self.task(id).client].root;
-            self.change_root(root, |client| client.ready.forget_one());
-        }
-    }
-
-    /// Counts a task in or out, under its state.
-    pub(super) fn count(&mut self, id: TaskId, change: i64) {
-        let task = self.tasks.get(id.0).expect("only remembered tasks are counted");
+        let task = self.tasks.get_mut(id.0).expect("what is forgotten enters no state");
+        let former = core::mem::replace(&mut task.state, state);
         if task.is_put() {
             return;
         }
-        let root = self.clients[&task.client].root;
-        let client = self.clients.get_mut(&root).expect("a root outlives what is nested in it");
-        for counts in [&mut self.counts, &mut client.counts] {
-            let counter = match &task.state {
-                State::Waiting { .. } | State::Retrying => &mut counts.waiting,
-                State::Ready => &mut counts.ready,
-                State::Assigned(place) => match place.room {
-                    Room::Backlog => &mut counts.assigned,
-                    _ => &mut counts.running,
-                },
-                State::Done { .. } => &mut counts.done,
-                State::Failed { .. } => &mut counts.failed,
-                State::Cancelled { .. } => &mut counts.cancelled,
-            };
-            *counter = counter.saturating_add_signed(change);
+        let (former, present) = (Tally::of(&former), Tally::of(&task.state));
+        if former == present {
+            return;
+        }
+        let client = task.client;
+        let root = self.clients.root_mut(client);
+        for counts in [&mut self.counts, &mut root.counts] {
+            counts.leave(former);
+            counts.enter(present);
+        }
+        if former == Tally::Ready || present == Tally::Ready {
+            let had_none = root.ready.is_empty();
+            root.ready.count(if present == Tally::Ready { 1 } else { -1 });
+            let has_turned = root.ready.is_empty() != had_none;
+            // What waited behind it may find room where it found none.
+            self.is_unsettled |= former == Tally::Ready;
+            if has_turned {
+                self.enter_turn(client);
+            }
         }
     }
 
     /// Under what a ready task waits for room; none for an object.
+    #[inline]
     pub(super) fn standing(&self, task: &Task) -> Option<(Rank, ShapeId)> {
-        let shape = self.definition(task.definition?).shape?;
+        let shape = self.definition(task.definition()?).shape?;
         Some(((Reverse(task.priority), Reverse(task.depth)), shape))
     }
 
@@ -170,7 +172,10 @@ impl Scheduler {
     /// How what depends on this task ends, if that has no value.
     fn bequest(&self, id: TaskId) -> Option<Ending> {
         let task = self.task(id);
-        let name = task.definition.map(|id| self.definition(id).definition.name.clone());
+        if matches!(task.state, State::Done { .. }) {
+            return None;
+        }
+        let name = task.definition().map(|id| self.definition(id).definition.name.clone());
         let own = Cause { number: task.number, name: name.unwrap_or_default() };
         match task.ending()? {
             Ending::Done(_) => None,
@@ -190,8 +195,10 @@ impl Scheduler {
                 continue;
             }
             task.priority = priority;
-            raised.extend_from_slice(&task.dependencies);
+            raised.extend_from_slice(task.dependencies());
             if matches!(task.state, State::Ready) {
+                // Where it stands already, it is found sooner or later than it should be.
+                self.is_unsettled = true;
                 self.make_ready(id);
             }
         }
@@ -225,7 +232,7 @@ impl Scheduler {
             task.lineage = lineage.unwrap_or_default();
             self.claim(id, Claim::Heritage, actions);
         } else {
-            task.arguments.clear();
+            task.arguments = Bytes::new();
             self.claim(id, Claim::Nothing, actions);
         }
         self.drop_unneeded(id, actions);

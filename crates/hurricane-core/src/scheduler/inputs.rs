@@ -43,14 +43,14 @@ impl Scheduler {
     }
 
     fn has_all_inputs(&self, id: TaskId) -> bool {
-        self.task(id).dependencies.iter().all(|id| self.task(*id).value().is_some())
+        self.task(id).dependencies().iter().all(|id| self.task(*id).value().is_some())
     }
 
     /// Takes what a node keeps for lost, if `user` depends on it.
     fn give_up_value(&mut self, user: TaskId, object: ObjectId, actions: &mut Vec<Action>) {
         let listed = self.objects_of(object.node).and_then(|objects| objects.get(&object.number));
         let Some(&owner) = listed else { return };
-        if object.node != NodeId::SCHEDULER && self.task(user).dependencies.contains(&owner) {
+        if object.node != NodeId::SCHEDULER && self.task(user).dependencies().contains(&owner) {
             self.drop_object(object, actions);
             self.on_values_lost(&[owner], actions);
         }

@@ -7,7 +7,10 @@ use crate::budget::{Budget, Limits};
 use crate::id::{DefinitionId, NodeId, ObjectNumber, TaskId};
 use crate::node::output;
 use crate::resources::{PARTS, Resources};
-use crate::scheduler::shape::{ShapeId, Shapes, Standing, Vacancy};
+use crate::scheduler::directory::Directory;
+use crate::scheduler::order::Bucket;
+use crate::scheduler::shape::{ShapeId, Shapes};
+use crate::scheduler::task::{Place, Room};
 
 /// What the tasks of a node may write: eight times of what an honest one lets through, for what
 /// gathered while its link was down, and for what a message costs beside its text.
@@ -26,6 +29,7 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) name: Box<str>,
     pub(super) resources: Resources,
+    slots: u64,
     pub(super) used: Resources,
     /// The tasks that are here, in no order: each knows its index.
     pub(super) tasks: Vec<TaskId>,
@@ -33,6 +37,8 @@ pub(super) struct Node {
     pub(super) backlog: VecDeque<TaskId>,
     pub(super) backlog_length: u64,
     pub(super) backlog_us: u64,
+    /// How long the tasks that have room are expected to run in all.
+    pub(super) held_us: u64,
     /// How many of them it was asked to give back.
     pub(super) recalled: u64,
     /// How many of its tasks gave their room back while they wait for their children.
@@ -40,15 +46,29 @@ pub(super) struct Node {
     pub(super) finished: u64,
     /// What its tasks may write to their clients now.
     pub(super) output: Budget,
-    /// The definitions it was told.
+    /// The definitions it was told, and the one that it was asked to run last.
     pub(super) definitions: BTreeSet<DefinitionId>,
+    pub(super) last_definition: Option<DefinitionId>,
     /// The objects it holds, by the task each is the value of.
     pub(super) objects: BTreeMap<ObjectNumber, TaskId>,
     /// The task for which it drains.
     pub(super) reserved_for: Option<TaskId>,
     pub(super) stay: Stay,
     /// Its standing by shape.
-    standings: Vec<Option<Standing>>,
+    standings: Vec<Standing>,
+}
+
+/// Where a node stands in the order of a shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    /// The shape is new.
+    #[default]
+    Unknown,
+    /// It can never take it.
+    Never,
+    /// It takes nothing now.
+    Out,
+    In(Bucket),
 }
 
 /// Whether a node is to stay.
@@ -66,17 +86,20 @@ impl Node {
         Self {
             id,
             name,
+            slots: (resources.cpus.0 / PARTS).max(1),
             resources,
             used: Resources::default(),
             tasks: Vec::new(),
             backlog: VecDeque::new(),
             backlog_length: 0,
             backlog_us: 0,
+            held_us: 0,
             recalled: 0,
             waiting: 0,
             finished: 0,
             output: Budget::new(OUTPUT),
             definitions: BTreeSet::new(),
+            last_definition: None,
             objects: BTreeMap::new(),
             reserved_for: None,
             stay: Stay::Stays,
@@ -85,32 +108,63 @@ impl Node {
     }
 
     /// Whether `request` fits into what is free now.
+    #[inline]
     pub(super) fn has_room(&self, request: &Resources) -> bool {
-        self.resources.without(&self.used).covers(request)
+        self.resources.have_room(&self.used, request)
     }
 
     /// Whether it will leave.
+    #[inline]
     pub(super) fn is_leaving(&self) -> bool {
         self.stay != Stay::Stays
     }
 
     /// How many default tasks run here at a time.
+    #[inline]
     pub(super) fn slots(&self) -> u64 {
-        (self.resources.cpus.0 / PARTS).max(1)
+        self.slots
     }
 
-    /// How well it can take a task that asks for `request`, if it ever can.
-    fn standing(&self, request: &Resources) -> Option<Standing> {
-        let takes_none = self.is_leaving() || self.reserved_for.is_some();
-        if takes_none || !self.resources.serves(request) {
-            return None;
+    /// How long a task waits here for room, about: half of what runs is over, and all that waits is
+    /// before it.
+    pub(super) fn wait_us(&self) -> u64 {
+        (self.held_us / 2 + self.backlog_us) / self.slots()
+    }
+
+    /// Where it stands for what asks for `request`.
+    #[inline]
+    fn standing(&self, request: &Resources) -> Standing {
+        if self.is_leaving() || self.reserved_for.is_some() {
+            Standing::Out
+        } else if self.has_room(request) {
+            Standing::In(Bucket::room(self.used.cpus.0, self.resources.cpus.0))
+        } else {
+            Standing::In(Bucket::backlog(self.backlog_us / self.slots()))
         }
-        if self.has_room(request) {
-            let load = self.used.cpus.0.saturating_mul(PARTS) / self.resources.cpus.0.max(1);
-            return Some(Standing { vacancy: Vacancy::Room, load });
+    }
+
+    /// Counts a task in or out that has its room there, or waits for it.
+    #[inline]
+    fn count(&mut self, place: Place, request: &Resources, is_there: bool) {
+        match (place.room, is_there) {
+            (Room::Held, true) => {
+                self.used.add(request);
+                self.held_us += u64::from(place.expected_us);
+            }
+            (Room::Held, false) => {
+                self.used.remove(request);
+                self.held_us -= u64::from(place.expected_us);
+            }
+            (Room::Backlog, true) => {
+                self.backlog_length += 1;
+                self.backlog_us += u64::from(place.expected_us);
+            }
+            (Room::Backlog, false) => {
+                self.backlog_length -= 1;
+                self.backlog_us -= u64::from(place.expected_us);
+            }
+            (Room::GivenBack, _) => {}
         }
-        let load = self.backlog_us / self.slots();
-        Some(Standing { vacancy: Vacancy::Backlog, load })
     }
 }
 
@@ -119,8 +173,11 @@ impl Node {
 pub(super) struct Nodes {
     entries: Vec<Option<Node>>,
     by_id: BTreeMap<NodeId, NodeKey>,
+    directory: Directory,
     vacant: Vec<NodeKey>,
     pub(super) shapes: Shapes,
+    /// Whether any of them can take something else than when this was last unset.
+    pub(super) have_changed: bool,
 }
 
 impl Nodes {
@@ -135,6 +192,9 @@ impl Nodes {
             None => self.entries.push(Some(node)),
         }
         self.by_id.insert(id, key);
+        if !self.directory.insert(id, key) {
+            self.directory = Directory::of(&self.by_id);
+        }
         self.enter_standings(key);
         key
     }
@@ -142,24 +202,31 @@ impl Nodes {
     pub(super) fn remove(&mut self, key: NodeKey) -> Option<Node> {
         let node = self.entries.get_mut(key.0 as usize)?.take()?;
         for (index, standing) in (0..).zip(&node.standings) {
-            if let Some(standing) = standing {
-                self.shapes.get_mut(ShapeId(index)).order.remove(&(*standing, key));
+            if let Standing::In(bucket) = standing {
+                self.shapes.get_mut(ShapeId(index)).order.remove(*bucket, key);
             }
         }
+        self.have_changed = true;
         self.by_id.remove(&node.id);
         self.vacant.push(key);
         Some(node)
     }
 
+    #[inline]
     pub(super) fn key(&self, id: NodeId) -> Option<NodeKey> {
-        self.by_id.get(&id).copied()
+        self.directory.find(id, |key| {
+            let node = self.entries[key.0 as usize].as_ref();
+            node.is_some_and(|node| node.id == id)
+        })
     }
 
+    #[inline]
     pub(super) fn get(&self, key: NodeKey) -> &Node {
         self.entries[key.0 as usize].as_ref().expect("a key is dropped with its node")
     }
 
     /// For changes that leave its standings as they are; else see [`Self::update`].
+    #[inline]
     pub(super) fn get_mut(&mut self, key: NodeKey) -> &mut Node {
         self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node")
     }
@@ -168,6 +235,34 @@ impl Nodes {
     pub(super) fn update(&mut self, key: NodeKey, change: impl FnOnce(&mut Node)) {
         change(self.get_mut(key));
         self.enter_standings(key);
+    }
+
+    /// Where a node stands for a shape, if it takes any of it now.
+    #[inline]
+    pub(super) fn bucket(&self, key: NodeKey, shape: ShapeId) -> Option<Bucket> {
+        match self.get(key).standings.get(shape.0 as usize) {
+            Some(&Standing::In(bucket)) => Some(bucket),
+            _ => None,
+        }
+    }
+
+    /// Counts a task of a shape out of one place on a node and into another, where it is on one. The
+    /// node's standings are to be entered after that, and once is enough for several tasks.
+    #[inline]
+    pub(super) fn move_task(
+        &mut self,
+        key: NodeKey,
+        shape: ShapeId,
+        former: Option<Place>,
+        present: Option<Place>,
+    ) {
+        let node = self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node");
+        let request = &self.shapes.get(shape).request;
+        for (place, is_there) in [(former, false), (present, true)] {
+            if let Some(place) = place {
+                node.count(place, request, is_there);
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -185,7 +280,7 @@ impl Nodes {
         if is_new {
             let keys: Vec<NodeKey> = self.by_id.values().copied().collect();
             for key in keys {
-                self.enter_standing(key, shape);
+                self.enter_standings(key);
             }
         }
         Some(shape)
@@ -198,36 +293,54 @@ impl Nodes {
         }
         for node in self.entries.iter_mut().flatten() {
             if let Some(standing) = node.standings.get_mut(shape.0 as usize) {
-                *standing = None;
+                *standing = Standing::Unknown;
             }
         }
     }
 
-    fn enter_standings(&mut self, key: NodeKey) {
-        for index in 0..self.shapes.bound() {
-            if self.shapes.is_live(ShapeId(index)) {
-                self.enter_standing(key, ShapeId(index));
-            }
-        }
-    }
-
-    fn enter_standing(&mut self, key: NodeKey, shape: ShapeId) {
+    /// Moves a node to where it stands now in the order of each shape.
+    pub(super) fn enter_standings(&mut self, key: NodeKey) {
+        self.have_changed = true;
         let node = self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node");
-        let entry = self.shapes.get_mut(shape);
-        let index = shape.0 as usize;
-        if node.standings.len() <= index {
-            node.standings.resize(index + 1, None);
+        let bound = self.shapes.bound();
+        if node.standings.len() < bound as usize {
+            node.standings.resize(bound as usize, Standing::Unknown);
         }
-        let standing = node.standing(&entry.request);
-        let former = core::mem::replace(&mut node.standings[index], standing);
-        if former == standing {
-            return;
+        for index in 0..bound {
+            let former = node.standings[index as usize];
+            if former == Standing::Never || !self.shapes.is_live(ShapeId(index)) {
+                continue;
+            }
+            let shape = self.shapes.get_mut(ShapeId(index));
+            let is_never = former == Standing::Unknown && !node.resources.serves(&shape.request);
+            let present = if is_never { Standing::Never } else { node.standing(&shape.request) };
+            if former == present {
+                continue;
+            }
+            node.standings[index as usize] = present;
+            if let Standing::In(bucket) = former {
+                shape.order.remove(bucket, key);
+            }
+            if let Standing::In(bucket) = present {
+                shape.order.insert(bucket, key);
+            }
         }
-        if let Some(former) = former {
-            entry.order.remove(&(former, key));
-        }
-        if let Some(standing) = standing {
-            entry.order.insert((standing, key));
+    }
+
+    /// Panics unless each shape has the nodes in order that can take it, as they are now.
+    pub(super) fn check_order(&self) {
+        for index in (0..self.shapes.bound()).filter(|index| self.shapes.is_live(ShapeId(*index))) {
+            let shape = self.shapes.get(ShapeId(index));
+            let mut expected: Vec<(Bucket, NodeKey)> = Vec::new();
+            for (key, node) in self.iter().filter(|(_, node)| node.resources.serves(&shape.request))
+            {
+                if let Standing::In(bucket) = node.standing(&shape.request) {
+                    expected.push((bucket, key));
+                }
+            }
+            expected.sort_unstable();
+            let order: Vec<(Bucket, NodeKey)> = shape.order.iter().collect();
+            assert_eq!(order, expected, "shape {index}: nodes stand where they should");
         }
     }
 }

@@ -12,6 +12,9 @@ const PAGE: u64 = PAGE_LENGTH as u64;
 
 const PAGE_LENGTH: usize = 256;
 
+/// No task: the last name of the last entry there could be.
+const NOTHING: TaskId = TaskId(u64::MAX);
+
 /// What a client's numbers stand for.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
@@ -23,12 +26,14 @@ pub(super) struct Numbers {
 
 #[derive(Debug)]
 struct Page {
-    tasks: [Option<TaskId>; PAGE_LENGTH],
+    /// [`NOTHING`] where a number stands for nothing any more, or never did.
+    tasks: [TaskId; PAGE_LENGTH],
     length: u32,
 }
 
 impl Numbers {
     /// Whether a client may use `number` next: they grow.
+    #[inline]
     pub(super) fn is_next(&self, number: Number) -> bool {
         // Leaving a page of numbers out at a time costs eight bytes: a client that skips more
         // would make the table grow without paying for it.
@@ -36,6 +41,7 @@ impl Numbers {
     }
 
     /// Lets `number`, which [`Self::is_next`], stand for `task`.
+    #[inline]
     pub(super) fn insert(&mut self, number: Number, task: TaskId) {
         self.last = number.0;
         self.length += 1;
@@ -48,21 +54,24 @@ impl Numbers {
         }
         let page = self.pages.back_mut().expect("one was pushed if there was none");
         let page =
-            page.get_or_insert_with(|| Box::new(Page { tasks: [None; PAGE_LENGTH], length: 0 }));
-        page.tasks[slot(number)] = Some(task);
+            page.get_or_insert_with(|| Box::new(Page { tasks: [NOTHING; PAGE_LENGTH], length: 0 }));
+        page.tasks[slot(number)] = task;
         page.length += 1;
     }
 
+    #[inline]
     pub(super) fn get(&self, number: Number) -> Option<TaskId> {
         let page = self.pages.get(self.page(number)?)?.as_ref()?;
-        page.tasks[slot(number)]
+        known(page.tasks[slot(number)])
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, number: Number) -> Option<TaskId> {
         let index = self.page(number)?;
         let entry = self.pages.get_mut(index)?;
         let page = entry.as_mut()?;
-        let task = page.tasks[slot(number)].take()?;
+        let task = core::mem::replace(&mut page.tasks[slot(number)], NOTHING);
+        let task = known(task)?;
         page.length -= 1;
         self.length -= 1;
         if page.length == 0 {
@@ -86,16 +95,23 @@ impl Numbers {
             move |(index, page)| {
                 let start = (self.first_page + index as u64) * PAGE;
                 let slots = page.tasks.iter().zip(start..);
-                slots.filter_map(|(task, number)| Some((Number(number), (*task)?)))
+                slots.filter_map(|(task, number)| Some((Number(number), known(*task)?)))
             },
         )
     }
 
+    #[inline]
     fn page(&self, number: Number) -> Option<usize> {
         usize::try_from((number.0 / PAGE).checked_sub(self.first_page)?).ok()
     }
 }
 
+#[inline]
+fn known(task: TaskId) -> Option<TaskId> {
+    (task != NOTHING).then_some(task)
+}
+
+#[inline]
 fn slot(number: Number) -> usize {
     usize::try_from(number.0 % PAGE).expect("a page is small")
 }

@@ -24,10 +24,11 @@ impl Scheduler {
 
     /// Forgets a task that nobody needs, or its value alone, and then what only it needed.
     pub(super) fn drop_unneeded(&mut self, id: TaskId, actions: &mut Vec<Action>) {
-        let mut suspects = vec![id];
-        while let Some(id) = suspects.pop() {
+        let mut next = Some(id);
+        let mut suspects = Vec::new();
+        while let Some(id) = next.take().or_else(|| suspects.pop()) {
             let Some(task) = self.tasks.get(id.0) else { continue };
-            if task.is_held || task.users > 0 {
+            if task.is_held || task.users() > 0 {
                 continue;
             }
             if !task.is_ended() {
@@ -38,7 +39,7 @@ impl Scheduler {
                 suspects.extend(self.stop_computing_again(id, actions));
             }
             let task = self.task(id);
-            if task.heirs == 0 {
+            if task.heirs() == 0 {
                 suspects.extend(self.forget(id, actions));
             } else if task.is_repeatable {
                 self.discard_value(id, actions);
@@ -49,7 +50,7 @@ impl Scheduler {
     /// How many tasks would have to run one after the other to compute its value again, if it is
     /// not too many.
     pub(super) fn lineage(&self, task: &Task) -> Option<u16> {
-        let dependencies = task.dependencies.iter().map(|id| self.task(*id).lineage);
+        let dependencies = task.dependencies().iter().map(|id| self.task(*id).lineage);
         let lineage = dependencies.max().unwrap_or(0) + 1;
         (lineage <= MAX_LINEAGE).then_some(lineage)
     }
@@ -77,20 +78,21 @@ impl Scheduler {
         self.deaths.remove(&id);
         self.misses.remove(&id);
         // They have ended: who needed its value would still claim it.
-        self.task_mut(id).dependents.clear();
+        self.task_mut(id).take_dependents();
         let dependencies = self.change_claim(id, Claim::Heritage);
         for &dependency in &dependencies {
-            self.task_mut(dependency).dependents.retain(|one| *one != id);
+            self.task_mut(dependency).links_mut().dependents.retain(|one| *one != id);
         }
         dependencies
     }
 
     /// Changes what a task claims of its dependencies; returns those that it may have let go.
     fn change_claim(&mut self, id: TaskId, claim: Claim) -> Box<[TaskId]> {
-        let former = core::mem::replace(&mut self.task_mut(id).claim, claim);
+        let Some(links) = &mut self.task_mut(id).links else { return Box::default() };
+        let former = core::mem::replace(&mut links.claim, claim);
         let dependencies = match claim {
-            Claim::Nothing => core::mem::take(&mut self.task_mut(id).dependencies),
-            _ => self.task(id).dependencies.clone(),
+            Claim::Nothing => core::mem::take(&mut links.dependencies),
+            _ => links.dependencies.clone(),
         };
         for &dependency in &dependencies {
             let dependency = self.task_mut(dependency);
@@ -110,7 +112,7 @@ impl Scheduler {
             let task = self.tasks.get(id.0);
             let is_gone =
                 task.is_some_and(|task| matches!(task.state, State::Done { value: None }));
-            if is_gone && task.is_some_and(|task| task.is_held || task.users > 0) {
+            if is_gone && task.is_some_and(|task| task.is_held || task.users() > 0) {
                 self.compute_again(id, actions);
             }
         }
@@ -130,7 +132,7 @@ impl Scheduler {
             .iter()
             .filter(|(_, task)| matches!(task.state, State::Waiting { .. } | State::Ready));
         let pairs = waiting.flat_map(|(key, task)| {
-            let missing = task.dependencies.iter().filter(|one| lost.contains(one));
+            let missing = task.dependencies().iter().filter(|one| lost.contains(one));
             missing.map(move |one| (TaskId(key), *one))
         });
         pairs.collect()
@@ -159,15 +161,15 @@ impl Scheduler {
         let value_bytes = self.task(id).value().map_or(0, inline_bytes) as u64;
         self.discard_value(id, actions);
         let task = self.tasks.remove(id.0).expect("it was looked up before");
-        for &dependency in &task.dependencies {
+        for &dependency in task.dependencies() {
             let dependency = self.task_mut(dependency);
-            *dependency.claims(task.claim) -= u32::from(task.claim != Claim::Nothing);
+            *dependency.claims(task.claim()) -= u32::from(task.claim() != Claim::Nothing);
         }
-        match task.definition {
+        match task.definition() {
             Some(definition) => self.leave_definition(definition, actions),
             None => self.settle(task.client, 1, value_bytes, actions),
         }
-        task.dependencies
+        task.links.map(|links| links.dependencies).unwrap_or_default()
     }
 
     /// Lets go of a task's value, wherever it is.
@@ -228,8 +230,8 @@ impl Task {
     /// The counter of those that claim this of it.
     fn claims(&mut self, claim: Claim) -> &mut u32 {
         match claim {
-            Claim::Values => &mut self.users,
-            Claim::Heritage | Claim::Nothing => &mut self.heirs,
+            Claim::Values => &mut self.links_mut().users,
+            Claim::Heritage | Claim::Nothing => &mut self.links_mut().heirs,
         }
     }
 }

@@ -4,22 +4,22 @@
 //! of the number of nodes: each shape keeps its nodes in order.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
 
-use crate::id::{ClientId, TaskId};
+use crate::id::TaskId;
 use crate::message::{SchedulerToClient, Stall};
+use crate::scheduler::attempt::LEAST_EXPECTED_US;
+use crate::scheduler::clients::ClientKey;
+use crate::scheduler::locality::{self, Input};
 use crate::scheduler::node::{NodeKey, Nodes};
-use crate::scheduler::shape::{ShapeId, Vacancy};
+use crate::scheduler::shape::ShapeId;
+use crate::scheduler::tally::Tally;
 use crate::scheduler::task::{Place, Recall, Room, State, Task};
 use crate::scheduler::{Action, Scheduler};
-use crate::time::{Time, earliest};
+use crate::time::{Time, earliest, micros};
 
 /// How much work a node is given beyond what it runs, for each slot: enough that short tasks never
 /// wait for the network, too little for long ones to be hoarded.
-const BACKLOG: Duration = Duration::from_millis(30);
-
-/// How many tasks that is at most, for each slot: those that take next to no time.
-const MAX_BACKLOG: u64 = 1_024;
+pub(super) const BACKLOG: Duration = Duration::from_millis(30);
 
 /// How long a ready task waits for room before a node is drained for it.
 const RESERVATION: Duration = Duration::from_secs(10);
@@ -40,107 +40,138 @@ pub(super) struct Choice {
     pub(super) room: Room,
 }
 
+impl Choice {
+    pub(super) fn new(node: NodeKey, has_room: bool) -> Self {
+        Self { node, room: if has_room { Room::Held } else { Room::Backlog } }
+    }
+
+    pub(super) fn has_room(self) -> bool {
+        self.room == Room::Held
+    }
+}
+
 /// What placement knows of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wish {
-    shape: ShapeId,
-    expected_us: Option<u32>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    pub(super) shape: ShapeId,
+    pub(super) expected_us: Option<u32>,
     /// A node to stay away from, if there is another.
-    avoid: Option<NodeKey>,
+    pub(super) avoid: Option<NodeKey>,
+    /// Whether it may wait in the backlog of a node.
+    pub(super) may_wait: bool,
+    /// Its stored input, if it has any.
+    pub(super) input: Option<&'a Input>,
 }
 
 /// The best node for a task, if there is one now.
 fn choose(nodes: &Nodes, wish: Wish) -> Option<Choice> {
-    let order = &nodes.shapes.get(wish.shape).order;
-    let mut best_first = order.iter();
-    let &(standing, node) = best_first.next()?;
-    if Some(node) == wish.avoid
-        && let Some(&(standing, node)) = best_first.next()
-    {
-        // It waits there rather than kill a worker of the same node again.
-        return Some(Choice { node, room: room(standing.vacancy) });
+    let best = least_used(nodes, wish).filter(|choice| choice.has_room() || wish.may_wait);
+    match wish.input {
+        Some(input) => locality::choose(nodes, wish, input, best),
+        None => best,
     }
-    let is_short = || {
-        let limit_us = u64::try_from(BACKLOG.as_micros()).unwrap_or(u64::MAX);
-        let expected_us = wish.expected_us.map_or(u64::MAX, u64::from);
-        let node = nodes.get(node);
-        standing.load.saturating_add(expected_us) <= limit_us
-            && node.backlog_length < MAX_BACKLOG * node.slots()
-    };
-    let is_open = standing.vacancy == Vacancy::Room || is_short();
-    is_open.then_some(Choice { node, room: room(standing.vacancy) })
 }
 
-fn room(vacancy: Vacancy) -> Room {
-    match vacancy {
-        Vacancy::Room => Room::Held,
-        Vacancy::Backlog => Room::Backlog,
+/// The node with the most room for a task, if one is open to more work.
+fn least_used(nodes: &Nodes, wish: Wish) -> Option<Choice> {
+    let order = &nodes.shapes.get(wish.shape).order;
+    let (bucket, node) = order.first()?;
+    if Some(node) == wish.avoid
+        && let Some((bucket, node)) = order.iter().nth(1)
+    {
+        // It waits there rather than kill a worker of the same node again.
+        return Some(Choice::new(node, bucket.has_room()));
     }
+    let is_short = || {
+        let expected_us = u64::from(wish.expected_us?.max(LEAST_EXPECTED_US));
+        let node = nodes.get(node);
+        Some(node.backlog_us / node.slots() + expected_us <= micros(BACKLOG))
+    };
+    let is_open = bucket.has_room() || is_short().unwrap_or(false);
+    is_open.then(|| Choice::new(node, bucket.has_room()))
 }
 
 impl Scheduler {
-    /// Places what can be placed.
+    /// Places what can be placed, if anything has happened that may let it.
     pub(super) fn place(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if !self.is_unsettled && !self.nodes.have_changed {
+            return;
+        }
         self.serve_reservations(actions);
-        let mut full = BTreeSet::new();
-        let mut idle = BTreeSet::new();
-        loop {
-            let turn = self.turns.iter().find(|(_, client)| !idle.contains(client));
-            let Some(&(_, client)) = turn else { break };
-            match self.next_placement(now, client, &mut full) {
-                Some((task, choice)) => self.assign(task, choice, actions),
-                None => {
-                    idle.insert(client);
-                }
-            }
-        }
-        for client in idle {
-            self.note_stall(now, client, actions);
-        }
+        let reserved = self.reservations.len();
+        self.place_in_turn(now, actions);
+        // A node that drains has room for nested tasks, which were perhaps looked at before.
+        self.is_unsettled = self.reservations.len() > reserved;
+        self.nodes.have_changed = false;
         self.fail_hopeless(now, actions);
         self.level_backlogs(actions);
     }
 
-    /// The next task of a client and of those nested in it that finds room, and where.
-    fn next_placement(
-        &mut self,
-        now: Time,
-        id: ClientId,
-        full: &mut BTreeSet<(ShapeId, bool)>,
-    ) -> Option<(TaskId, Choice)> {
-        let tasks = &self.tasks;
-        let client = self.clients.get_mut(&id)?;
-        let is_ready = |task: TaskId| {
-            let state = tasks.get(task.0).map(|task| &task.state);
-            matches!(state, Some(State::Ready))
-        };
-        let mut heads = client.ready.heads(|entry| is_ready(entry.task));
-        heads.sort_by_key(|&(rank, _, entry)| (rank, entry.age));
-        for (rank, shape, entry) in heads {
-            let is_nested = self.task(entry.task).depth > 0;
-            if !full.contains(&(shape, is_nested)) {
-                if let Some(choice) = self.choose_for(entry.task, shape) {
-                    return Some((entry.task, choice));
-                }
-                full.insert((shape, is_nested));
+    /// Goes round the clients until nothing that is left finds room.
+    fn place_in_turn(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.rounds += 1;
+        let round = self.rounds;
+        loop {
+            let clients = &self.clients;
+            let is_idle = |key| clients.get(key).is_none_or(|client| client.idle_in == round);
+            let Some(turn) = self.turns.iter().find(|turn| !is_idle(turn.key)) else { break };
+            match self.next_placement(turn.key) {
+                Some((task, choice)) => self.assign(task, choice, actions),
+                None => self.note_idle(now, turn.key, actions),
             }
-            let client = self.clients.get_mut(&id)?;
-            let since = client.ready.block(rank, shape, entry.task, now);
-            self.note_blocked(now, since, entry.task, shape);
         }
-        None
     }
 
-    fn choose_for(&self, id: TaskId, shape: ShapeId) -> Option<Choice> {
-        let definition = self.definition(self.task(id).definition?);
-        let expected_us = definition.expected_us;
-        let avoid = self.avoided(id);
-        // What submits tasks itself waits here: a node starts its backlog when others wait for their
-        // children, and soon all of it would wait, before the first child has come.
-        let choice = choose(&self.nodes, Wish { shape, expected_us, avoid })
-            .filter(|choice| choice.room == Room::Held || !definition.has_nested);
-        let is_nested = self.task(id).depth > 0;
-        choice.or_else(|| is_nested.then(|| self.choose_reserved(shape)).flatten())
+    /// The next task of a client and of those nested in it that finds room, and where.
+    fn next_placement(&mut self, key: ClientKey) -> Option<(TaskId, Choice)> {
+        let round = self.rounds;
+        loop {
+            let tasks = &self.tasks;
+            let ready = &mut self.clients.get_mut(key)?.ready;
+            let head = ready.first(round, |id| is_ready(tasks.get(id.0)))?;
+            if let Some(choice) = self.choose_for(head.entry.task, head.lane.shape) {
+                return Some((head.entry.task, choice));
+            }
+            // It holds up what stands behind it, and no other client: theirs may be less choosy.
+            self.clients.get_mut(key)?.ready.fill(head.lane, round);
+        }
+    }
+
+    /// Nothing more of a client finds room in this round.
+    fn note_idle(&mut self, now: Time, key: ClientKey, actions: &mut Vec<Action>) {
+        let tasks = &self.tasks;
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.idle_in = self.rounds;
+        let is_ready = |id: TaskId| is_ready(tasks.get(id.0));
+        let mut overdue = Vec::new();
+        for (head, since) in client.ready.block(now, is_ready) {
+            let due = since + RESERVATION;
+            if now < due {
+                self.next_look = earliest(self.next_look, Some(due));
+            } else {
+                overdue.push(head);
+            }
+        }
+        for head in overdue {
+            self.note_overdue(now, head.entry.task, head.lane.shape);
+        }
+        self.note_stall(now, key, actions);
+    }
+
+    pub(super) fn choose_for(&self, id: TaskId, shape: ShapeId) -> Option<Choice> {
+        let task = self.task(id);
+        let definition = self.definition(task.definition()?);
+        let wish = Wish {
+            shape,
+            expected_us: definition.expected_us,
+            avoid: self.avoided(id),
+            // What submits tasks itself waits here: a node starts its backlog when others wait for
+            // their children, and soon all of it would wait, before the first child has come.
+            may_wait: !definition.has_nested,
+            input: task.links.as_ref().and_then(|links| links.input.as_deref()),
+        };
+        let choice = choose(&self.nodes, wish);
+        choice.or_else(|| (task.depth > 0).then(|| self.choose_reserved(shape)).flatten())
     }
 
     /// The node where a worker died under a task, or where an input of it could not be had.
@@ -158,12 +189,9 @@ impl Scheduler {
         Some(Choice { node, room: Room::Held })
     }
 
-    /// A task found no room: if that has been so for long, a node is drained for it.
-    fn note_blocked(&mut self, now: Time, since: Time, id: TaskId, shape: ShapeId) {
-        let due = since + RESERVATION;
-        if now < due {
-            self.next_look = earliest(self.next_look, Some(due));
-        } else if !self.reservations.values().any(|&reserved| reserved == id) {
+    /// A task has found no room for long: a node is drained for it.
+    fn note_overdue(&mut self, now: Time, id: TaskId, shape: ShapeId) {
+        if !self.reservations.values().any(|&reserved| reserved == id) {
             self.reserve(id, shape);
             self.next_look = earliest(self.next_look, Some(now + RESERVATION));
         }
@@ -188,8 +216,7 @@ impl Scheduler {
 
     /// Drains the least used node that can take a task for it.
     fn reserve(&mut self, id: TaskId, shape: ShapeId) {
-        let order = &self.nodes.shapes.get(shape).order;
-        let Some(&(_, key)) = order.first() else {
+        let Some((_, key)) = self.nodes.shapes.get(shape).order.first() else {
             self.unplaceable.insert(shape);
             return;
         };
@@ -202,9 +229,8 @@ impl Scheduler {
         let reservations: Vec<(NodeKey, TaskId)> =
             self.reservations.iter().map(|(&key, &task)| (key, task)).collect();
         for (key, id) in reservations {
-            let state = self.tasks.get(id.0).map(|task| &task.state);
-            let is_ready = matches!(state, Some(State::Ready));
-            let has_room = is_ready && self.nodes.get(key).has_room(&self.request(id));
+            let is_ready = is_ready(self.tasks.get(id.0));
+            let has_room = is_ready && self.has_room(key, id);
             if is_ready && !has_room {
                 continue;
             }
@@ -217,8 +243,8 @@ impl Scheduler {
     }
 
     /// Tells a client why nothing of it runs, once that has been so for a while.
-    fn note_stall(&mut self, now: Time, id: ClientId, actions: &mut Vec<Action>) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+    fn note_stall(&mut self, now: Time, id: ClientKey, actions: &mut Vec<Action>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
         if client.assigned > 0 || client.ready.is_empty() {
             client.stalled = None;
             return;
@@ -234,55 +260,73 @@ impl Scheduler {
         self.tell(id, SchedulerToClient::Stalled(stall), actions);
     }
 
-    fn stall(&mut self, id: ClientId) -> Stall {
+    fn stall(&mut self, id: ClientKey) -> Stall {
         if self.nodes.iter().all(|(_, node)| node.is_leaving()) {
             return Stall::NoNodes;
         }
         let tasks = &self.tasks;
-        let client = self.clients.get_mut(&id);
-        let heads =
-            client.map(|client| client.ready.heads(|entry| tasks.get(entry.task.0).is_some()));
-        let first = heads.and_then(|heads| heads.first().map(|head| head.1));
-        let asked = first.map(|shape| self.nodes.shapes.get(shape).request.clone());
+        let client = self.clients.get_mut(id);
+        let first =
+            client.and_then(|client| client.ready.first(u64::MAX, |id| is_ready(tasks.get(id.0))));
+        let shape = first.map(|head| head.lane.shape);
+        let asked = shape.map(|shape| self.nodes.shapes.get(shape).request.clone());
         Stall::NoRoom { asked: asked.unwrap_or_default() }
     }
 
     /// Takes back from the longest backlog what an idle node could start sooner.
     fn level_backlogs(&mut self, actions: &mut Vec<Action>) {
-        if self.nodes.len() < 2 || self.counts.ready > 0 || self.counts.assigned == 0 {
+        let (ready, assigned) = (self.counts.of(Tally::Ready), self.counts.of(Tally::Assigned));
+        if self.nodes.len() < 2 || ready > 0 || assigned == 0 {
             return;
         }
-        for index in 0..self.nodes.shapes.bound() {
-            let shape = ShapeId(index);
+        for shape in (0..self.nodes.shapes.bound()).map(ShapeId) {
             let order = &self.nodes.shapes.get(shape).order;
-            let has_room = order.first().is_some_and(|(best, _)| best.vacancy == Vacancy::Room);
-            let longest = order.last().filter(|(worst, _)| worst.vacancy == Vacancy::Backlog);
-            if let (true, Some(&(_, key))) = (has_room, longest) {
-                self.recall_half(key, shape, actions);
+            let idle = order.first().filter(|(bucket, _)| bucket.has_room());
+            let longest = order.last().filter(|(bucket, _)| !bucket.has_room());
+            if let (Some((_, idle)), Some((_, longest))) = (idle, longest) {
+                self.recall_half(longest, idle, shape, actions);
             }
         }
     }
 
     /// Asks a node for the later half of what waits there in this shape. What stays away from
-    /// another node waits there for that reason, and would only come back.
-    fn recall_half(&mut self, key: NodeKey, shape: ShapeId, actions: &mut Vec<Action>) {
+    /// another node waits there for that reason, and would only come back; so would what has its
+    /// input there sooner than on the idle node.
+    fn recall_half(
+        &mut self,
+        key: NodeKey,
+        idle: NodeKey,
+        shape: ShapeId,
+        actions: &mut Vec<Action>,
+    ) {
         let node = self.nodes.get(key);
         if node.recalled > 0 || node.backlog_length == 0 {
             return;
         }
-        let waits = |id: &&TaskId| {
-            let Some(task) = self.tasks.get(id.0) else { return false };
-            let is_here = |place: Place| {
-                place.node == key && place.room == Room::Backlog && place.recall == Recall::No
-            };
-            task.place().is_some_and(is_here)
+        // What runs is half over, and whatever stands before a task in the backlog is before it.
+        let mut before_us = node.held_us / 2;
+        let mut waiting = Vec::new();
+        for &id in &node.backlog {
+            let Some(task) = self.tasks.get(id.0) else { continue };
+            let is_here = |place: &Place| place.node == key && place.room == Room::Backlog;
+            let Some(place) = task.place().filter(is_here) else { continue };
+            let wait_us = before_us / node.slots();
+            before_us += u64::from(place.expected_us);
+            let may_go = place.recall == Recall::No
                 && self.standing(task).is_some_and(|(_, other)| other == shape)
-                && self.avoided(**id).is_none()
-        };
-        let waiting: Vec<TaskId> = node.backlog.iter().filter(waits).copied().collect();
+                && self.avoided(id).is_none()
+                && !self.is_near(task, wait_us, key, idle);
+            if may_go {
+                waiting.push(id);
+            }
+        }
         let half = waiting.len().div_ceil(2).min(MAX_RECALLS);
         for &task in waiting.iter().rev().take(half) {
             self.recall(task, Recall::ForOtherNode, actions);
         }
     }
+}
+
+fn is_ready(task: Option<&Task>) -> bool {
+    task.is_some_and(|task| matches!(task.state, State::Ready))
 }

@@ -11,17 +11,37 @@ use crate::time::Time;
 /// their parents' generation left, so that nesting goes deep before it goes wide.
 pub(super) type Rank = (Reverse<i32>, Reverse<u16>);
 
-/// Ready tasks by rank and shape, the oldest first in each.
+/// The capacity that an empty queue keeps for what comes next.
+const KEPT_CAPACITY: usize = 1 << 10;
+
+/// Ready tasks by shape and rank, the oldest first in each.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    groups: BTreeMap<(Rank, ShapeId), Group>,
-    /// How many are in it.
+    /// By shape. The last one stays when it is empty: mostly there is but one.
+    lanes: Vec<Lane>,
+    /// How many ready tasks there are.
     length: u64,
 }
 
-/// Ready tasks of one rank and shape.
+/// What finds room where any other of it does: tasks of one shape, nested ones apart from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneId {
+    pub(super) shape: ShapeId,
+    pub(super) is_nested: bool,
+}
+
+#[derive(Debug)]
+struct Lane {
+    id: LaneId,
+    /// The last one stays when it is empty.
+    groups: BTreeMap<Rank, Group>,
+    /// The last round of placement in which its first found no room.
+    full_in: u64,
+}
+
+/// Tasks of one lane and rank.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+struct Group {
     /// By age. Some are ready no more, or stand here twice: whoever looks knows.
     entries: VecDeque<Entry>,
     /// The task that was its first when it last found no room, and since when it did not.
@@ -36,18 +56,40 @@ pub(super) struct Entry {
     pub(super) task: TaskId,
 }
 
+/// The first of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) lane: LaneId,
+    pub(super) rank: Rank,
+    pub(super) entry: Entry,
+}
+
 impl Ready {
-    pub(super) fn push(&mut self, rank: Rank, shape: ShapeId, entry: Entry) {
-        let entries = &mut self.groups.entry((rank, shape)).or_default().entries;
+    /// Puts a task that is ready, and counted as such, into its lane. Returns whether it may be the
+    /// first there: behind another it has to wait for that one.
+    pub(super) fn push(&mut self, shape: ShapeId, rank: Rank, entry: Entry) -> bool {
+        let id = LaneId { shape, is_nested: rank.1.0 > 0 };
+        let index = self.lanes.binary_search_by_key(&id, |lane| lane.id).unwrap_or_else(|index| {
+            self.lanes.insert(index, Lane { id, groups: BTreeMap::new(), full_in: 0 });
+            index
+        });
+        let groups = &mut self.lanes[index].groups;
+        let entries = &mut groups.entry(rank).or_default().entries;
         // Tasks that return from a node keep their age: they go before what came later.
-        let position = entries.partition_point(|other| other.age < entry.age);
+        let is_latest = entries.back().is_none_or(|last| last.age < entry.age);
+        let position = if is_latest {
+            entries.len()
+        } else {
+            entries.partition_point(|other| other.age < entry.age)
+        };
         entries.insert(position, entry);
-        self.length += 1;
+        // What stands before the only one is ready no more.
+        position == 0 || self.length <= 1
     }
 
-    /// A task that was pushed is ready no more.
-    pub(super) fn forget_one(&mut self) {
-        self.length -= 1;
+    /// So many tasks more, or fewer, are ready.
+    pub(super) fn count(&mut self, change: i64) {
+        self.length = self.length.saturating_add_signed(change);
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -58,32 +100,80 @@ impl Ready {
         self.length == 0
     }
 
-    /// Removes what `is_ready` denies from the front of each group, and groups with nothing left;
-    /// returns the first of each group in their order.
-    pub(super) fn heads(
-        &mut self,
-        is_ready: impl Fn(Entry) -> bool,
-    ) -> Vec<(Rank, ShapeId, Entry)> {
-        let mut heads = Vec::with_capacity(self.groups.len());
-        self.groups.retain(|&(rank, shape), group| {
-            while group.entries.front().is_some_and(|entry| !is_ready(*entry)) {
-                group.entries.pop_front();
-            }
-            let head = group.entries.front();
-            head.map(|&entry| heads.push((rank, shape, entry))).is_some()
-        });
-        heads
+    /// The first of this lane found no room in this round.
+    pub(super) fn fill(&mut self, id: LaneId, round: u64) {
+        if let Ok(index) = self.lanes.binary_search_by_key(&id, |lane| lane.id) {
+            self.lanes[index].full_in = round;
+        }
     }
 
-    /// Notes that the first of a group found no room at `now`; returns since when it finds none.
-    pub(super) fn block(&mut self, rank: Rank, shape: ShapeId, task: TaskId, now: Time) -> Time {
-        let Some(group) = self.groups.get_mut(&(rank, shape)) else { return now };
-        match group.blocked {
-            Some((blocked, since)) if blocked == task => since,
-            _ => {
-                group.blocked = Some((task, now));
-                now
+    /// The first task of all lanes but those that are full in this round. What `is_ready` denies is
+    /// removed on the way.
+    pub(super) fn first(&mut self, round: u64, is_ready: impl Fn(TaskId) -> bool) -> Option<Head> {
+        let mut first: Option<Head> = None;
+        let mut index = 0;
+        while let Some(lane) = self.lanes.get_mut(index) {
+            index += 1;
+            if lane.full_in == round {
+                continue;
+            }
+            let Some(head) = lane.head(&is_ready) else {
+                if self.lanes.len() > 1 {
+                    index -= 1;
+                    self.lanes.remove(index);
+                }
+                continue;
+            };
+            if first.is_none_or(|first| head.order() < first.order()) {
+                first = Some(head);
             }
         }
+        first
+    }
+
+    /// The first task of each lane, which found no room at `now`, and since when it finds none.
+    pub(super) fn block(
+        &mut self,
+        now: Time,
+        is_ready: impl Fn(TaskId) -> bool,
+    ) -> impl Iterator<Item = (Head, Time)> {
+        self.lanes.iter_mut().filter_map(move |lane| {
+            let head = lane.head(&is_ready)?;
+            let group = lane.groups.get_mut(&head.rank)?;
+            let since = match group.blocked {
+                Some((blocked, since)) if blocked == head.entry.task => since,
+                _ => now,
+            };
+            group.blocked = Some((head.entry.task, since));
+            Some((head, since))
+        })
+    }
+}
+
+impl Lane {
+    fn head(&mut self, is_ready: impl Fn(TaskId) -> bool) -> Option<Head> {
+        loop {
+            let is_last = self.groups.len() == 1;
+            let mut first = self.groups.first_entry()?;
+            let (rank, entries) = (*first.key(), &mut first.get_mut().entries);
+            while let Some(&entry) = entries.front() {
+                if is_ready(entry.task) {
+                    return Some(Head { lane: self.id, rank, entry });
+                }
+                entries.pop_front();
+            }
+            if is_last {
+                entries.shrink_to(KEPT_CAPACITY);
+                return None;
+            }
+            self.groups.pop_first();
+        }
+    }
+}
+
+impl Head {
+    /// Which of several goes first.
+    fn order(&self) -> (Rank, u64) {
+        (self.rank, self.entry.age)
     }
 }

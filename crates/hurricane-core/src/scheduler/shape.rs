@@ -1,10 +1,10 @@
 //! Shapes: the different amounts of resources that live definitions ask for. There are few, so each
 //! keeps the nodes in the order in which they should get its next task.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::resources::Resources;
-use crate::scheduler::node::NodeKey;
+use crate::scheduler::order::Order;
 
 /// How many different requests may be alive at once. Each change of a node is entered for each.
 pub(super) const MAX_SHAPES: usize = 256;
@@ -13,29 +13,12 @@ pub(super) const MAX_SHAPES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ShapeId(pub(super) u32);
 
-/// How well a node can take a task of a shape: smaller is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Standing {
-    pub(super) vacancy: Vacancy,
-    /// The share of its cpus in use, or the time its backlog takes per slot in microseconds.
-    pub(super) load: u64,
-}
-
-/// Whether a node has room for a shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Vacancy {
-    /// Now.
-    Room,
-    /// Once something that runs there has ended.
-    Backlog,
-}
-
 /// One shape.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) request: Resources,
     /// The nodes that can take it, best first.
-    pub(super) order: BTreeSet<(Standing, NodeKey)>,
+    pub(super) order: Order,
     /// How many live definitions have it.
     definitions: u32,
 }
@@ -58,7 +41,7 @@ impl Shapes {
         if self.by_request.len() >= MAX_SHAPES {
             return None;
         }
-        let shape = Shape { request: request.clone(), order: BTreeSet::new(), definitions: 1 };
+        let shape = Shape { request: request.clone(), order: Order::default(), definitions: 1 };
         let id = self
             .vacant
             .pop()
@@ -78,25 +61,29 @@ impl Shapes {
         if shape.definitions > 0 {
             return false;
         }
-        shape.order.clear();
+        shape.order = Order::default();
         self.by_request.remove(&shape.request);
         self.vacant.push(id);
         true
     }
 
+    #[inline]
     pub(super) fn get(&self, id: ShapeId) -> &Shape {
         &self.entries[id.0 as usize]
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, id: ShapeId) -> &mut Shape {
         &mut self.entries[id.0 as usize]
     }
 
     /// One more than the largest index.
+    #[inline]
     pub(super) fn bound(&self) -> u32 {
         u32::try_from(self.entries.len()).expect("shapes are few")
     }
 
+    #[inline]
     pub(super) fn is_live(&self, id: ShapeId) -> bool {
         self.entries[id.0 as usize].definitions > 0
     }

@@ -23,6 +23,7 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// Keeps `entry` and names it.
+    #[inline]
     pub(super) fn insert(&mut self, entry: T) -> u64 {
         self.length += 1;
         if let Some(index) = self.vacant.pop() {
@@ -35,16 +36,19 @@ impl<T> Slab<T> {
         key(0, index)
     }
 
+    #[inline]
     pub(super) fn get(&self, key: u64) -> Option<&T> {
         let slot = self.slots.get(index(key))?;
         slot.entry.as_ref().filter(|_| slot.generation == generation(key))
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
         let slot = self.slots.get_mut(index(key))?;
         slot.entry.as_mut().filter(|_| slot.generation == generation(key))
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
         let slot = self.slots.get_mut(index(key))?;
         if slot.generation != generation(key) {
@@ -70,18 +74,22 @@ impl<T> Slab<T> {
     }
 }
 
+#[inline]
 fn key(generation: u32, index: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(index)
 }
 
+#[inline]
 fn index32(key: u64) -> u32 {
     u32::try_from(key & u64::from(u32::MAX)).expect("the upper half is masked out")
 }
 
+#[inline]
 fn index(key: u64) -> usize {
     index32(key) as usize
 }
 
+#[inline]
 fn generation(key: u64) -> u32 {
     u32::try_from(key >> 32).expect("the lower half is shifted out")
 }

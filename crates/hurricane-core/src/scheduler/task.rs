@@ -3,29 +3,23 @@
 
 use bytes::Bytes;
 
-use crate::id::{Attempt, ClientId, DefinitionId, NodeId, Number, TaskId};
+use crate::id::{Attempt, DefinitionId, NodeId, Number, TaskId};
 use crate::message::{Cause, Death, Ending, Failure, Value};
+use crate::scheduler::clients::ClientKey;
+use crate::scheduler::locality::Input;
 use crate::scheduler::node::NodeKey;
 
-/// A task or an object.
+/// A task or an object. A million may wait, so what few have is kept aside.
 #[derive(Debug)]
 pub(super) struct Task {
     /// Whose it is, and under which number.
-    pub(super) client: ClientId,
+    pub(super) client: ClientKey,
     pub(super) number: Number,
-    /// What to run; none for an object that was put.
-    pub(super) definition: Option<DefinitionId>,
+    /// What to run; [`PUT`] for an object that was put.
+    definition: DefinitionId,
     pub(super) arguments: Bytes,
-    pub(super) dependencies: Box<[TaskId]>,
-    /// Unfinished tasks that wait for this one.
-    pub(super) dependents: Vec<TaskId>,
+    pub(super) links: Option<Box<Links>>,
     pub(super) state: State,
-    /// Its claim on its dependencies.
-    pub(super) claim: Claim,
-    /// How many unfinished tasks claim its value.
-    pub(super) users: u32,
-    /// How many stored values could only be computed again with this one.
-    pub(super) heirs: u32,
     /// The how-manieth submission of all it was.
     pub(super) age: u64,
     pub(super) attempt: Attempt,
@@ -43,6 +37,25 @@ pub(super) struct Task {
     pub(super) is_told: bool,
     /// Whether it can run again if its value is lost.
     pub(super) is_repeatable: bool,
+}
+
+/// No definition.
+const PUT: DefinitionId = DefinitionId(u64::MAX);
+
+/// What a task depends on, and what depends on it.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    pub(super) dependencies: Box<[TaskId]>,
+    /// Unfinished tasks that wait for this one.
+    pub(super) dependents: Vec<TaskId>,
+    /// Its claim on its dependencies.
+    pub(super) claim: Claim,
+    /// How many unfinished tasks claim its value.
+    pub(super) users: u32,
+    /// How many stored values could only be computed again with this one.
+    pub(super) heirs: u32,
+    /// While it is ready or on a node: what is stored of its input, if anything is.
+    pub(super) input: Option<Box<Input>>,
 }
 
 /// Where a task is on its way.
@@ -95,12 +108,13 @@ pub(super) enum Recall {
 }
 
 /// What a task wants of its dependencies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Claim {
     /// Their values, to run.
     Values,
     /// To be able to compute them again, in case its own value is lost.
     Heritage,
+    #[default]
     Nothing,
 }
 
@@ -122,16 +136,86 @@ pub(super) struct Misses {
     pub(super) last_node: NodeId,
 }
 
+impl Links {
+    /// Those of a new task; none if it depends on nothing.
+    pub(super) fn to(dependencies: Box<[TaskId]>) -> Option<Box<Self>> {
+        let links = Self { dependencies, ..Self::default() };
+        (!links.dependencies.is_empty()).then(|| Box::new(links))
+    }
+}
+
 impl Task {
+    /// A new one, which is remembered as long as its client may name it.
+    pub(super) fn new(
+        client: ClientKey,
+        number: Number,
+        definition: Option<DefinitionId>,
+        age: u64,
+    ) -> Self {
+        Self {
+            client,
+            number,
+            definition: definition.unwrap_or(PUT),
+            arguments: Bytes::new(),
+            links: None,
+            state: State::Waiting { missing: 0 },
+            age,
+            attempt: Attempt(0),
+            failures: 0,
+            priority: 0,
+            depth: 0,
+            lineage: 0,
+            is_held: true,
+            is_told: false,
+            is_repeatable: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn definition(&self) -> Option<DefinitionId> {
+        (self.definition != PUT).then_some(self.definition)
+    }
+
+    #[inline]
+    pub(super) fn dependencies(&self) -> &[TaskId] {
+        self.links.as_ref().map_or(&[], |links| &links.dependencies)
+    }
+
+    #[inline]
+    pub(super) fn claim(&self) -> Claim {
+        self.links.as_ref().map_or(Claim::Nothing, |links| links.claim)
+    }
+
+    #[inline]
+    pub(super) fn users(&self) -> u32 {
+        self.links.as_ref().map_or(0, |links| links.users)
+    }
+
+    #[inline]
+    pub(super) fn heirs(&self) -> u32 {
+        self.links.as_ref().map_or(0, |links| links.heirs)
+    }
+
+    pub(super) fn links_mut(&mut self) -> &mut Links {
+        self.links.get_or_insert_default()
+    }
+
+    pub(super) fn take_dependents(&mut self) -> Vec<TaskId> {
+        self.links.as_mut().map(|links| core::mem::take(&mut links.dependents)).unwrap_or_default()
+    }
+
+    #[inline]
     pub(super) fn is_ended(&self) -> bool {
         matches!(self.state, State::Done { .. } | State::Failed { .. } | State::Cancelled { .. })
     }
 
+    #[inline]
     pub(super) fn is_put(&self) -> bool {
-        self.definition.is_none()
+        self.definition == PUT
     }
 
     /// Its place, if it is on a node.
+    #[inline]
     pub(super) fn place(&self) -> Option<Place> {
         match self.state {
             State::Assigned(place) => Some(place),
@@ -140,6 +224,7 @@ impl Task {
     }
 
     /// Its value, if it is there.
+    #[inline]
     pub(super) fn value(&self) -> Option<&Value> {
         match &self.state {
             State::Done { value } => value.as_ref(),

@@ -10,6 +10,7 @@ mod failing;
 mod hostile;
 mod keeping;
 mod leaving;
+mod near;
 mod nesting;
 mod objects;
 mod order;

@@ -167,6 +167,19 @@ impl World {
         self.report(number, |task, attempt| NodeToScheduler::Finished { task, attempt, value, ran })
     }
 
+    /// The task returns so many bytes after so long, kept on its node as the object of its number.
+    pub(crate) fn finish_large(&mut self, number: u64, size_bytes: u64, ran: Duration) {
+        let node = self.assigned[&number].0;
+        let object = ObjectId { node, number: ObjectNumber(number) };
+        let value = Value::Stored(Stored { object, size_bytes });
+        self.report(number, |task, attempt| NodeToScheduler::Finished {
+            task,
+            attempt,
+            value,
+            ran,
+        });
+    }
+
     /// The task raises.
     pub(crate) fn raise(&mut self, number: u64) -> Vec<String> {
         let failure = Failure::Raised(Bytes::from_static(b"error"));

@@ -92,6 +92,12 @@ impl Kind {
     }
 }
 
+/// How large results are that are kept in a node's store.
+const LARGE: [usize; 4] = {
+    let least = INLINE_LIMIT_BYTES + 1;
+    [least, least, least, 8 * least]
+};
+
 impl Script {
     /// What a task of this function does, which runs `pace` times as long as most.
     pub(crate) fn any(dice: &mut Dice, kind: &Kind, pace: u32) -> Self {
@@ -115,7 +121,8 @@ impl Script {
             after: dice.micros(10, 3000),
             act,
             lines: if dice.chance(10) { dice.between(1, 5) } else { 0 },
-            size: if is_large { INLINE_LIMIT_BYTES + 1 } else { 16 },
+            // Now and then it is worth to wait where it is rather than to move it.
+            size: if is_large { dice.pick(&LARGE) } else { 16 },
             children: (0..children).map(|_| Child::any(dice, depth - 1, pace)).collect(),
             waits: dice.chance(85),
         }
