@@ -261,16 +261,21 @@ class WorkerLink:
 
     def ready(self) -> None: ...
     def setup_failed(self, error: bytes) -> None: ...
-    def receive(self) -> tuple[Any, ...] | None:
-        """The next thing to do; waits for it. None: end.
+    def serve(self, tools: Any) -> None:
+        """Run tasks, one after the other, until the node says that this was all, or is gone.
 
-        ("run", run: int, definition: int, arguments: bytes, inputs: list[bytes])
-        ("define", definition: int, name: str, function: bytes)
-        ("forget", definition: int)
+        `tools` has `loads_function`, `loads_arguments`, `dumps_result` and `describe_exception` of
+        `hurricane._serialize`; `tidy_up()`, to be called after a task that printed or left other
+        streams in the places of `streams` (stdout, stderr); and `are_noting`: whether these call
+        `note_output` before they are written to. Returns in a forked child, too.
         """
 
-    def finished(self, run: int, result: bytes, ran: float) -> None: ...
-    def raised(self, run: int, exception: bytes, ran: float) -> None: ...
+    def is_running(self) -> bool:
+        """Whether a task runs."""
+
+    def note_output(self, is_stderr: bool) -> None:
+        """Something is about to be written to standard output or error: the running task's."""
+
     def connect(self) -> Connection:
         """The connection of the running task in the part of a client; each call, the same one
         within a run. It closes when the run ends."""

@@ -1,5 +1,7 @@
 """The worker process: takes tasks from its node one after the other, and answers for each.
 
+The loop itself is Rust's; here is what surrounds it.
+
 What it imports before it is ready delays every start of hurricane: only what is needed.
 """
 
@@ -10,7 +12,6 @@ import marshal
 import os
 import sys
 from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]  # `signal`, at once
-from time import perf_counter
 
 from hurricane import _quick_pickle  # noqa: F401 - first: it makes the next ones quick
 from hurricane._native import WorkerLink
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-_link_of_running_task: WorkerLink | None = None
+# Of this process, but not of children that it forks.
+_link: WorkerLink | None = None
 
 # Whether there are other nodes, or may be.
 _is_in_cluster = False
@@ -37,14 +39,14 @@ _streams = sys.stdout, sys.stderr
 
 def main() -> None:
     """Serve the node on standard input until it says that this was all."""
-    global _streams
-    link = WorkerLink()
+    global _link, _streams
+    _link = link = WorkerLink()
     _prepare_process(link)
     _set_up(link)
     # As the initializer left them.
     _streams = sys.stdout, sys.stderr
     link.ready()
-    _serve(link)
+    link.serve(_Tools())
     _end(0)
 
 
@@ -53,7 +55,7 @@ def current() -> WorkerLink | None:
 
     None where no task runs, above all in a program.
     """
-    return _link_of_running_task
+    return _link if _link is not None and _link.is_running() else None
 
 
 def is_in_cluster() -> bool:
@@ -63,34 +65,73 @@ def is_in_cluster() -> bool:
 
 def _leave_task_to_parent() -> None:
     """A child that a task has forked is a program of its own: the link is its parent's."""
-    global _link_of_running_task
-    _link_of_running_task = None
+    global _link
+    _link = None
 
 
-class _Definition:
-    """A function that runs will name; unpickled by the first of them."""
+class _Tools:
+    """What the loop calls, and what it has to know; see `hurricane._native.WorkerLink.serve`."""
 
-    __slots__ = ("_function", "_pickled", "name")
+    def __init__(self) -> None:
+        self.loads_function = loads_function
+        self.loads_arguments = loads_arguments
+        self.dumps_result = dumps_result
+        self.describe_exception = describe_exception
+        self.tidy_up = _tidy_up
+        self.streams = _streams
+        self.are_noting = all(isinstance(stream, _NotingText) for stream in _streams)
 
-    def __init__(self, name: str, pickled: bytes) -> None:
-        self.name = name
-        self._pickled = pickled
-        self._function: Callable[..., Any] | None = None
 
-    def function(self) -> "Callable[..., Any]":
-        if self._function is None:
-            self._function = loads_function(self._pickled)
-            self._pickled = b""
-        return self._function
+class _NotingText(io.TextIOWrapper):
+    """A stream that says when it is written to: after a task that has not, nothing is flushed."""
+
+    def __init__(
+        self, binary: "_NotingBytes", note: "Callable[[], None]", encoding: str | None
+    ) -> None:
+        super().__init__(binary, encoding, "backslashreplace", line_buffering=True)
+        self.mode = "w"  # type: ignore[misc]  # as the interpreter does with its own
+        self._note = note
+
+    def write(self, text: str, /) -> int:
+        self._note()
+        return super().write(text)
+
+
+class _NotingBytes(io.BufferedWriter):
+    """What is below it: a task may write there as well."""
+
+    def __init__(self, raw: io.RawIOBase, note: "Callable[[], None]") -> None:
+        super().__init__(raw)
+        self._note = note
+
+    def write(self, written: "Any", /) -> int:
+        self._note()
+        return super().write(written)
+
+
+def _noting(stream: "Any", link: WorkerLink, *, is_stderr: bool) -> "Any":
+    """Put a stream in the place of one that the interpreter has made."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+
+    def note() -> None:
+        link.note_output(is_stderr)
+
+    encoding = stream.encoding
+    raw: Any = stream.detach()
+    if isinstance(raw, io.BufferedWriter):
+        raw = raw.detach()
+    return _NotingText(_NotingBytes(raw, note), note, encoding)
 
 
 def _prepare_process(link: WorkerLink) -> None:
     # Ctrl-C is the program's business: it ends its workers itself.
     signal(SIGINT, SIG_IGN)
     os.register_at_fork(after_in_child=_leave_task_to_parent)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    sys.stdout = _noting(sys.stdout, link, is_stderr=False)
+    sys.stderr = _noting(sys.stderr, link, is_stderr=True)
+    # What was there is closed from now on.
+    sys.__dict__.update(__stdout__=sys.stdout, __stderr__=sys.stderr)
     # Left open for the life of the process: faulthandler keeps the bare descriptor.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     stacks = os.open(link.stack_path(), flags, 0o600)
@@ -131,50 +172,10 @@ def _give_up(link: WorkerLink, why: bytes) -> "NoReturn":
     _end(1)
 
 
-def _serve(link: WorkerLink) -> None:
-    definitions: dict[int, _Definition] = {}
-    while _obey_next(link, definitions):
-        pass
-
-
-def _obey_next(link: WorkerLink, definitions: dict[int, _Definition]) -> bool:
-    """Wait for the next order and carry it out; whether there was one.
-
-    A function of its own, so that no large argument outlives its task while the worker is idle.
-    """
-    match link.receive():
-        case None:
-            return False
-        case ("run", run, definition, arguments, inputs):
-            _run(link, run, definitions[definition], arguments, inputs)
-        case ("define", definition, name, pickled):
-            definitions[definition] = _Definition(name, pickled)
-        case ("forget", definition):
-            del definitions[definition]
-    return True
-
-
-def _run(
-    link: WorkerLink, run: int, definition: _Definition, arguments: bytes, inputs: list[bytes]
-) -> None:
-    """Run one task and answer for it, whatever it does."""
-    global _link_of_running_task
-    tell: Callable[[int, bytes, float], None]
-    began = perf_counter()
-    _link_of_running_task = link
-    try:
-        # First, since an initializer may come with it.
-        function = definition.function()
-        positional, named = loads_arguments(arguments, inputs)
-        answer = dumps_result(function(*positional, **named))
-        tell = link.finished
-    except BaseException as error:  # As in the standard library: SystemExit is a task's own end.
-        answer = describe_exception(error, link.node_name(), definition.name)
-        tell = link.raised
-    _link_of_running_task = None
+def _tidy_up() -> None:
+    """See to the streams after a task."""
     _flush()
     _restore_streams()
-    tell(run, answer, perf_counter() - began)
 
 
 def _flush() -> None:

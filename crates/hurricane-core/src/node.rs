@@ -1,24 +1,23 @@
 //! The node: runs what it was assigned in its workers, within its resources. It knows tasks and
 //! workers, and no process.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::budget::Budget;
-use crate::id::{DefinitionId, NodeId, ObjectId, ObjectNumber, WorkerId};
+use crate::id::{NodeId, ObjectId, ObjectNumber, RunId, WorkerId};
 use crate::message::{
-    Death, Definition, NodeToScheduler, NodeToWorker, SchedulerToNode, Stream, Value, WorkerToNode,
+    Death, NodeToScheduler, NodeToWorker, SchedulerToNode, Stream, Value, WorkerToNode,
 };
 use crate::resources::Resources;
 use crate::time::{Time, earliest};
 
 mod assignment;
+mod definitions;
 mod inputs;
 mod nesting;
 mod objects;
 pub(crate) mod output;
+mod queueing;
 mod room;
 mod runs;
 mod starts;
@@ -26,7 +25,9 @@ mod supervision;
 mod tasks;
 mod workers;
 
+use definitions::Definitions;
 use objects::Objects;
+use queueing::Look;
 use room::Room;
 use starts::Starts;
 use tasks::Tasks;
@@ -50,8 +51,20 @@ pub enum Event {
     WorkerDied {
         /// Which.
         worker: WorkerId,
+        /// The run that it began last, by its own account; none if it never began one.
+        begun: Option<RunId>,
         /// What is known of it; the node fills in its own name and the last output.
         death: Death,
+    },
+    /// A worker will begin nothing more of what it was sent up to a run. In answer to
+    /// [`Action::Revoke`].
+    Revoked {
+        /// Which.
+        worker: WorkerId,
+        /// Up to this run.
+        last: RunId,
+        /// The run that it began last, by its own account; none if it never began one.
+        begun: Option<RunId>,
     },
     /// A worker's process could not be started.
     WorkerNotStarted {
@@ -66,6 +79,8 @@ pub enum Event {
         worker: WorkerId,
         /// Where.
         stream: Stream,
+        /// During which run, by its own account, if it said so.
+        run: Option<RunId>,
         /// What, cut anywhere.
         bytes: Bytes,
     },
@@ -98,6 +113,14 @@ pub enum Action {
         worker: WorkerId,
         /// What.
         message: NodeToWorker,
+    },
+    /// Keep a worker from beginning what it has not begun, up to a run. Answered by `Revoked`, if the
+    /// worker is not gone.
+    Revoke {
+        /// Which.
+        worker: WorkerId,
+        /// Up to this run, the last that it was sent.
+        last: RunId,
     },
     /// End a worker's process and its whole tree. Answered by `WorkerDied`.
     KillWorker {
@@ -143,17 +166,20 @@ pub struct Config {
     pub name: Box<str>,
     /// What it has. As many workers as it has whole cpus are started ahead.
     pub resources: Resources,
+    /// Whether a worker may be sent short tasks before it has answered those in front of them.
+    pub has_queues: bool,
 }
 
 /// Runs what it was assigned.
 #[derive(Debug)]
 pub struct Node {
     config: Config,
-    definitions: BTreeMap<DefinitionId, Arc<Definition>>,
+    definitions: Definitions,
     tasks: Tasks,
     room: Room,
     workers: Workers,
     starts: Starts,
+    look: Look,
     objects: Objects,
     budget: Budget,
 }
@@ -168,11 +194,12 @@ impl Node {
     /// A node with nothing assigned and no workers. Its first deadline is at once: it starts some.
     pub fn new(config: Config) -> Self {
         Self {
-            definitions: BTreeMap::new(),
+            definitions: Definitions::default(),
             tasks: Tasks::default(),
             room: Room::new(&config.resources),
             workers: Workers::new(room::slots(&config.resources)),
             starts: Starts::new(),
+            look: Look::default(),
             objects: Objects::new(config.id),
             budget: Budget::new(output::OUTPUT),
             config,
@@ -194,7 +221,8 @@ impl Node {
     /// When [`Event::Tick`] is due if nothing else happens first.
     pub fn deadline(&self) -> Option<Time> {
         let supervision = earliest(self.workers.next_expiry(), self.workers.next_surplus());
-        earliest(self.starts.deadline(), supervision)
+        let look = earliest(self.starts.deadline(), self.look.deadline());
+        earliest(look, supervision)
     }
 
     /// Whether nothing is assigned, no worker is busy, and no object or definition is held.
@@ -206,7 +234,7 @@ impl Node {
             && self
                 .workers
                 .iter()
-                .all(|(id, worker)| self.workers.run(id).is_none() && holds_nothing(worker))
+                .all(|(_, worker)| worker.runs.is_empty() && holds_nothing(worker))
     }
 
     /// Panics if the state contradicts itself. For tests.
@@ -227,21 +255,17 @@ impl Node {
         self.check_runs();
     }
 
-    /// Panics unless tasks and the workers that run them name each other.
+    /// Panics unless tasks and the workers that have them name each other.
     fn check_runs(&self) {
         let mut running = 0;
         for (id, worker) in self.workers.iter() {
-            let (task, attempt) = match &worker.state {
-                workers::State::Busy(run) => (run.task, run.attempt),
-                workers::State::Dying(workers::Dying { expired: Some(expired), .. }) => {
-                    (expired.task, expired.attempt)
-                }
-                _ => continue,
-            };
-            running += 1;
-            let state = self.tasks.of_attempt(task, attempt).map(|task| &task.state);
-            let is_its_own = matches!(state, Some(tasks::State::Running(runner)) if *runner == id);
-            assert!(is_its_own, "worker {id} runs task {task}, which is {state:?}");
+            for run in worker.runs.iter().filter(|run| run.wish != workers::Wish::Abandoned) {
+                running += 1;
+                let state = self.tasks.of_attempt(run.task, run.attempt).map(|task| &task.state);
+                let is_its_own =
+                    matches!(state, Some(tasks::State::Running(runner)) if *runner == id);
+                assert!(is_its_own, "worker {id} has task {}, which is {state:?}", run.task);
+            }
         }
         let is_running = |task: &tasks::Task| matches!(task.state, tasks::State::Running(_));
         let expected = self.tasks.iter().filter(|(_, task)| is_running(task)).count();
@@ -252,12 +276,17 @@ impl Node {
         match event {
             Event::FromScheduler(message) => self.on_scheduler_said(message, step),
             Event::FromWorker { worker, message } => self.on_worker_said(worker, message, step),
-            Event::WorkerDied { worker, death } => self.on_worker_died(worker, death, step),
+            Event::WorkerDied { worker, begun, death } => {
+                self.on_worker_died(worker, begun, death, step);
+            }
+            Event::Revoked { worker, last, begun } => {
+                self.on_queue_revoked(worker, last, begun, step);
+            }
             Event::WorkerNotStarted { worker, reason } => {
                 self.on_worker_not_started(worker, &reason, step);
             }
-            Event::WorkerWrote { worker, stream, bytes } => {
-                self.on_worker_wrote(worker, stream, &bytes, step);
+            Event::WorkerWrote { worker, stream, run, bytes } => {
+                self.on_worker_wrote(worker, (stream, run), &bytes, step);
             }
             Event::Fetched { object, is_here } => self.on_object_fetched(object, is_here, step),
             Event::Tick => self.on_ticked(step),
@@ -306,6 +335,7 @@ impl Node {
     fn on_ticked(&mut self, step: &mut Step) {
         self.starts.on_tick(step.now);
         self.end_expired_runs(step);
+        self.look_at_queues(step);
     }
 
     /// Does what has become possible. Runs that waited come before tasks that have not started, so
@@ -315,6 +345,8 @@ impl Node {
         self.resume_runs(step);
         self.serve_placed_tasks(step);
         self.place_ready_tasks(step);
+        self.queue_ready_tasks(step);
+        self.share_queues(step);
         self.stop_surplus_workers(step);
         self.start_missing_workers(step);
     }

@@ -9,6 +9,8 @@ mod remote;
 mod resources;
 mod sentence;
 mod server;
+mod serving;
+mod simple;
 mod slave;
 mod snapshot;
 mod waiting;

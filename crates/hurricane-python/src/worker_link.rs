@@ -1,18 +1,22 @@
 //! `WorkerLink`: a worker process's link to its node.
 
 use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hurricane_core::id::RunId;
-use hurricane_runtime::worker_link::{self, Job, WaitError, WorkerLinkError};
+use hurricane_core::message::Stream;
+use hurricane_runtime::worker_link::{self, WaitError, WorkerLinkError};
 use pyo3::exceptions::{PyRecursionError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::PyBytes;
 
 use crate::connection::{Connection, python_error, shared};
 use crate::sentence;
-use crate::waiting::timeout_duration;
+use crate::serving::{Serving, Tools};
+
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 /// A worker process's link to its node.
 #[pyclass(frozen, module = "hurricane._native")]
@@ -20,13 +24,41 @@ pub(crate) struct WorkerLink {
     link: worker_link::WorkerLink<Py<PyAny>>,
     /// What the running task was given: within a run it is one object for Python, too.
     connection: Mutex<Option<Py<Connection>>>,
+    /// The run; zero between runs.
+    run: AtomicU64,
+    /// Whether the run has written to standard output and error.
+    wrote: [AtomicBool; 2],
 }
 
 impl WorkerLink {
-    fn end_run(&self) {
+    pub(crate) fn link(&self) -> &worker_link::WorkerLink<Py<PyAny>> {
+        &self.link
+    }
+
+    pub(crate) fn begin_run(&self, run: RunId) {
+        self.run.store(run.0, Ordering::Relaxed);
+    }
+
+    /// The task is over, but for what it printed.
+    pub(crate) fn stop_running(&self) {
+        self.run.store(0, Ordering::Relaxed);
         // Taken first and dropped after: what Python drops may run Python.
         let ended = self.connection().take();
         drop(ended);
+    }
+
+    /// Whether the run has written anything that was noted.
+    pub(crate) fn wrote(&self) -> bool {
+        self.wrote.iter().any(|wrote| wrote.load(Ordering::Relaxed))
+    }
+
+    /// What is written from here on is not that of the run.
+    pub(crate) fn end_output(&self, py: Python<'_>) {
+        for (wrote, stream) in self.wrote.iter().zip(STREAMS) {
+            if wrote.swap(false, Ordering::Relaxed) {
+                py.detach(|| self.link.mark_output(stream, None));
+            }
+        }
     }
 
     fn connection(&self) -> MutexGuard<'_, Option<Py<Connection>>> {
@@ -39,8 +71,13 @@ impl WorkerLink {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         let link = py.detach(worker_link::WorkerLink::take);
-        link.map(|link| Self { link, connection: Mutex::new(None) })
-            .map_err(|error| PyRuntimeError::new_err(sentence::of(&error)))
+        let link = link.map_err(|error| PyRuntimeError::new_err(sentence::of(&error)))?;
+        Ok(Self {
+            link,
+            connection: Mutex::new(None),
+            run: AtomicU64::default(),
+            wrote: Default::default(),
+        })
     }
 
     fn setup<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -67,25 +104,20 @@ impl WorkerLink {
         unless_gone(self.link.setup_failed(shared(error)));
     }
 
-    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        match py.detach(|| self.link.receive()) {
-            Ok(Some(job)) => tuple(py, job).map(Some),
-            Ok(None) | Err(_) => Ok(None),
+    fn serve(slf: &Bound<'_, Self>, tools: Tools) -> PyResult<()> {
+        Serving::new(slf.py(), slf.get(), tools)?.serve()
+    }
+
+    fn is_running(&self) -> bool {
+        self.run.load(Ordering::Relaxed) != 0
+    }
+
+    fn note_output(&self, py: Python<'_>, is_stderr: bool) {
+        let run = self.run.load(Ordering::Relaxed);
+        let index = usize::from(is_stderr);
+        if run != 0 && !self.wrote[index].swap(true, Ordering::Relaxed) {
+            py.detach(|| self.link.mark_output(STREAMS[index], Some(RunId(run))));
         }
-    }
-
-    fn finished(&self, py: Python<'_>, run: u64, result: PyBackedBytes, ran: f64) -> PyResult<()> {
-        self.end_run();
-        let (result, ran) = (shared(result), timeout_duration(ran)?);
-        py.detach(|| unless_gone(self.link.finished(RunId(run), result, ran)));
-        Ok(())
-    }
-
-    fn raised(&self, py: Python<'_>, run: u64, exception: PyBackedBytes, ran: f64) -> PyResult<()> {
-        self.end_run();
-        let (exception, ran) = (shared(exception), timeout_duration(ran)?);
-        py.detach(|| unless_gone(self.link.raised(RunId(run), exception, ran)));
-        Ok(())
     }
 
     fn connect(&self, py: Python<'_>) -> PyResult<Py<Connection>> {
@@ -112,7 +144,7 @@ impl WorkerLink {
 
 /// What cannot be said any more because the node is gone is dropped: `receive` says that this is
 /// the end, and a thread of the link ends the process in a moment.
-fn unless_gone(said: Result<(), WorkerLinkError>) {
+pub(crate) fn unless_gone(said: Result<(), WorkerLinkError>) {
     drop(said);
 }
 
@@ -120,19 +152,5 @@ fn wait_error(error: WaitError) -> PyErr {
     match error {
         WaitError::TooDeep { limit } => PyRecursionError::new_err(limit),
         WaitError::Connection(error) => python_error(error),
-    }
-}
-
-fn tuple(py: Python<'_>, job: Job) -> PyResult<Bound<'_, PyTuple>> {
-    match job {
-        Job::Run { run, definition, arguments, inputs } => {
-            let arguments = PyBytes::new(py, &arguments);
-            let inputs = PyList::new(py, inputs.iter().map(|input| PyBytes::new(py, input)))?;
-            ("run", run.0, definition.0, arguments, inputs).into_pyobject(py)
-        }
-        Job::Define { id, name, function } => {
-            ("define", id.0, &*name, PyBytes::new(py, &function)).into_pyobject(py)
-        }
-        Job::Forget { id } => ("forget", id.0).into_pyobject(py),
     }
 }

@@ -12,6 +12,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::marks::Nonce;
+
 /// How much is read at once: a few hundred small messages, or a third of the socket's buffer.
 const READ_BYTES: usize = 64 << 10;
 
@@ -31,6 +33,8 @@ pub(crate) struct Hello {
     pub(crate) stack_path: Bytes,
     /// The signal on which they are.
     pub(crate) stack_signal: i32,
+    /// How the marks in its output begin.
+    pub(crate) nonce: Nonce,
 }
 
 /// The two ends of a new link.
@@ -117,6 +121,11 @@ impl Outgoing {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// How much waits.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.written
     }
 
     /// Writes as much as the link takes without waiting; whether that was all.

@@ -13,3 +13,10 @@ pub(crate) fn unique_number() -> u64 {
         }
     }
 }
+
+/// So many random bytes.
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).expect("a system that runs programs is random");
+    bytes
+}

@@ -8,15 +8,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use bytes::Bytes;
 use hurricane_core::frame::{Decoder, MAX_WORKER_FRAME_BYTES};
 use hurricane_core::id::{DefinitionId, RunId};
-use hurricane_core::message::{NodeToWorker, Value, WorkerToNode};
+use hurricane_core::message::{NodeToWorker, Stream, Value, WorkerToNode};
 
 use crate::client::{Connection, ConnectionError};
+use crate::ledger::{self, WorkerLedger};
 use crate::link::{self, Hello};
 use crate::platform::fork::Unshared;
 use crate::platform::parent;
@@ -34,6 +35,7 @@ mod sender;
 /// `F` is what its connections give back when a task ends: see [`Connection`].
 pub struct WorkerLink<F> {
     hello: Hello,
+    ledger: WorkerLedger,
     sender: Arc<Sender>,
     nesting: Arc<Nesting>,
     /// The connection of the running task, once it was asked for.
@@ -42,12 +44,28 @@ pub struct WorkerLink<F> {
     intake: Mutex<Intake>,
 }
 
-/// Where the main thread's orders come from.
-enum Intake {
-    /// It reads the link itself.
+/// The main thread's orders.
+struct Intake {
+    source: Source,
+    /// The last of them has come.
+    is_over: bool,
+}
+
+/// Where they come from.
+enum Source {
+    /// The main thread reads the link itself.
     Link(Reader),
     /// A thread reads the link.
     Thread(mpsc::Receiver<NodeToWorker>),
+}
+
+/// What a message means to the main thread.
+enum Next {
+    Job(Job),
+    /// There will be no more.
+    End,
+    /// Nothing at all.
+    Nothing,
 }
 
 struct Reader {
@@ -122,16 +140,19 @@ impl<F: Send + 'static> WorkerLink<F> {
         parent::become_worker()?;
         standard_output::send_lines();
         let link = Arc::new(Unshared::new(parent::take_standard_input()?));
+        let ledger = ledger::receive(&link)?;
         let mut decoder = Decoder::new(MAX_WORKER_FRAME_BYTES);
         let hello: Hello = link::next_message(&link, &mut decoder)?;
         parent::watch(hello.node_process, Arc::clone(&link))?;
         let sender = Arc::new(Sender::new(Arc::clone(&link)));
         Ok(Self {
             hello,
+            ledger,
             nesting: Arc::new(Nesting::new(Arc::clone(&sender))),
             sender,
             connection: Mutex::new(None),
-            intake: Mutex::new(Intake::Link(Reader { link, decoder })),
+            intake: Intake { source: Source::Link(Reader { link, decoder }), is_over: false }
+                .into(),
         })
     }
 
@@ -165,34 +186,38 @@ impl<F: Send + 'static> WorkerLink<F> {
         self.send(&WorkerToNode::SetupFailed { error })
     }
 
-    /// The next thing to do; waits for it. None: end. For the main thread only.
+    /// The next thing to do; waits for it, after it has sent what has gathered. None: end. For the
+    /// main thread only.
     pub fn receive(&self) -> Result<Option<Job>, WorkerLinkError> {
         self.sender.check_process().map_err(|_| WorkerLinkError::NodeGone)?;
+        self.flush()?;
         let mut intake = lock(&self.intake);
         loop {
-            let message = match &mut *intake {
-                Intake::Link(reader) => reader.next().ok(),
-                Intake::Thread(orders) => orders.recv().ok(),
-            };
-            match message.ok_or(WorkerLinkError::NodeGone)? {
-                NodeToWorker::Define { id, name, function } => {
-                    return Ok(Some(Job::Define { id, name, function }));
-                }
-                NodeToWorker::Forget { id } => return Ok(Some(Job::Forget { id })),
-                NodeToWorker::Run { run, definition, arguments, inputs } => {
-                    self.nesting.begin_run();
-                    let inputs = inputs.into_iter().map(bytes_of).collect();
-                    return Ok(Some(Job::Run { run, definition, arguments, inputs }));
-                }
-                NodeToWorker::Stop => return Ok(None),
-                // They are for a task that has ended before they came.
-                NodeToWorker::Nested(_)
-                | NodeToWorker::Object { .. }
-                | NodeToWorker::MayWait
-                | NodeToWorker::Granted
-                | NodeToWorker::TooDeep { .. } => {}
+            match self.job_of(intake.next().ok_or(WorkerLinkError::NodeGone)?) {
+                Next::Job(job) => return Ok(Some(job)),
+                Next::End => return Ok(None),
+                Next::Nothing => {}
             }
         }
+    }
+
+    /// The next thing to do, if it has come already: then this does not wait, and what has gathered
+    /// is sent in time.
+    pub fn receive_now(&self) -> Option<Job> {
+        self.sender.check_process().ok()?;
+        let mut intake = lock(&self.intake);
+        while let Some(message) = intake.next_here() {
+            match self.job_of(message) {
+                Next::Job(job) => {
+                    self.sender.mind();
+                    return Some(job);
+                }
+                // It is seen when nothing is left to do.
+                Next::End => intake.is_over = true,
+                Next::Nothing => {}
+            }
+        }
+        None
     }
 
     /// The run returned.
@@ -215,6 +240,38 @@ impl<F: Send + 'static> WorkerLink<F> {
     ) -> Result<(), WorkerLinkError> {
         self.end_run();
         self.send(&WorkerToNode::Raised { run, exception, ran })
+    }
+
+    /// As [`Self::finished`], but the answer may wait for others until the next [`Self::flush`] or
+    /// [`Self::receive`]; whether it is time for that.
+    pub fn finished_for_now(&self, run: RunId, result: Bytes, ran: Duration, now: Instant) -> bool {
+        let is_urgent = self.end_run();
+        if self.sender.check_process().is_err() {
+            return false;
+        }
+        self.sender.gather(&WorkerToNode::Finished { run, result, ran }, now) || is_urgent
+    }
+
+    /// Says that what is written next to an output is that of this run, or of none.
+    pub fn mark_output(&self, stream: Stream, run: Option<RunId>) {
+        if !self.is_forked() {
+            standard_output::write_mark(stream, &self.hello.nonce.mark(run));
+        }
+    }
+
+    /// Whether answers have gathered.
+    pub fn has_gathered(&self) -> bool {
+        !self.is_forked() && self.sender.has_gathered()
+    }
+
+    /// Sends what has gathered.
+    pub fn flush(&self) -> Result<(), WorkerLinkError> {
+        self.sender.flush().map_err(|_| WorkerLinkError::NodeGone)
+    }
+
+    /// Whether this is a forked child of the worker, which has no link.
+    pub fn is_forked(&self) -> bool {
+        self.sender.check_process().is_err()
     }
 
     /// The connection of the running task in the part of a client; each call, the same one within
@@ -259,15 +316,42 @@ impl<F: Send + 'static> WorkerLink<F> {
         self.sender.send(message).map_err(|_| WorkerLinkError::NodeGone)
     }
 
+    /// What a message means to the main thread. A run begins here, unless it is void.
+    fn job_of(&self, message: NodeToWorker) -> Next {
+        match message {
+            NodeToWorker::Define { id, name, function } => {
+                Next::Job(Job::Define { id, name, function })
+            }
+            NodeToWorker::Forget { id } => Next::Job(Job::Forget { id }),
+            NodeToWorker::Run { run, .. } if !self.ledger.begin(run) => Next::Nothing,
+            NodeToWorker::Run { run, definition, arguments, inputs } => {
+                self.nesting.begin_run();
+                let inputs = inputs.into_iter().map(bytes_of).collect();
+                Next::Job(Job::Run { run, definition, arguments, inputs })
+            }
+            NodeToWorker::Stop => Next::End,
+            // They are for a task that has ended before they came.
+            NodeToWorker::Nested(_)
+            | NodeToWorker::Object { .. }
+            | NodeToWorker::MayWait
+            | NodeToWorker::Granted
+            | NodeToWorker::TooDeep { .. } => Next::Nothing,
+        }
+    }
+
     /// What C code has printed goes out first: its lines must not follow the task's end. And nothing
-    /// is locked in a forked child that got here with its parent's task.
-    fn end_run(&self) {
+    /// is locked in a forked child that got here with its parent's task. True if the task has spoken
+    /// with the node: then its end must not be lost, for it could not run again.
+    fn end_run(&self) -> bool {
         standard_output::flush();
         if self.sender.check_process().is_err() {
-            return;
+            return false;
         }
-        self.nesting.end_run();
-        *lock(&self.connection) = None;
+        let has_spoken = self.nesting.end_run();
+        if has_spoken {
+            *lock(&self.connection) = None;
+        }
+        has_spoken
     }
 
     /// Has a thread read the link from now on, if a task runs: the main thread runs it, and so reads
@@ -275,7 +359,7 @@ impl<F: Send + 'static> WorkerLink<F> {
     fn listen_for_answers(&self) -> Result<(), ConnectionError> {
         let running = self.nesting.running()?;
         let mut intake = lock(&self.intake);
-        if let Intake::Link(reader) = &mut *intake {
+        if let Source::Link(reader) = &mut intake.source {
             let (orders, received) = mpsc::channel();
             let fresh = Decoder::new(MAX_WORKER_FRAME_BYTES);
             let decoder = mem::replace(&mut reader.decoder, fresh);
@@ -287,10 +371,38 @@ impl<F: Send + 'static> WorkerLink<F> {
                 .spawn(move || listen(reader, &orders, &nesting));
             mask.apply();
             started.map_err(|_| ConnectionError::Closed)?;
-            *intake = Intake::Thread(received);
+            intake.source = Source::Thread(received);
         }
         drop(running);
         Ok(())
+    }
+}
+
+impl Intake {
+    /// The next one; waits for it. None if the node is gone.
+    fn next(&mut self) -> Option<NodeToWorker> {
+        if self.is_over {
+            return Some(NodeToWorker::Stop);
+        }
+        match &mut self.source {
+            Source::Link(reader) => reader.next().ok(),
+            Source::Thread(orders) => orders.recv().ok(),
+        }
+    }
+
+    /// The next one, if it is here.
+    fn next_here(&mut self) -> Option<NodeToWorker> {
+        if self.is_over {
+            return None;
+        }
+        match &mut self.source {
+            Source::Link(reader) => reader.decoder.next_message().unwrap_or_else(|_| {
+                // Whatever follows what is no message is none either.
+                self.is_over = true;
+                None
+            }),
+            Source::Thread(orders) => orders.try_recv().ok(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::id::{Attempt, DefinitionId, TaskId, WorkerId};
+use crate::id::{Attempt, DefinitionId, TaskId};
 use crate::message::{Definition, Failure, NodeToScheduler, NodeToWorker, Value};
 
 use super::tasks::{State, Task};
@@ -23,11 +23,11 @@ pub(super) struct Assignment {
 impl Node {
     /// A name means one thing for ever: a second definition under it is not taken.
     pub(super) fn on_defined(&mut self, id: DefinitionId, definition: Definition) {
-        self.definitions.entry(id).or_insert_with(|| Arc::new(definition));
+        self.definitions.insert(id, definition);
     }
 
     pub(super) fn on_forgotten(&mut self, id: DefinitionId, step: &mut Step) {
-        self.definitions.remove(&id);
+        self.definitions.remove(id);
         for worker in self.workers.forget(id) {
             step.tell_worker(worker, NodeToWorker::Forget { id });
         }
@@ -54,8 +54,10 @@ impl Node {
 
     pub(super) fn on_task_wanted_back(&mut self, id: TaskId, attempt: Attempt, step: &mut Step) {
         let Some(task) = self.tasks.of_attempt(id, attempt) else { return };
-        if matches!(task.state, State::Running(_)) {
-            step.tell_scheduler(NodeToScheduler::Kept { task: id, attempt });
+        if let State::Running(worker) = task.state {
+            if !self.want_back(worker, id, step) {
+                step.tell_scheduler(NodeToScheduler::Kept { task: id, attempt });
+            }
             return;
         }
         self.end_task(id, step);
@@ -78,7 +80,7 @@ impl Node {
                 self.workers.give_up_waiting(&grant.kind(), task.order());
                 self.room.give_back(grant);
             }
-            State::Running(worker) => self.abandon_run(*worker, step),
+            State::Running(worker) => self.abandon_run(*worker, id, step),
         }
     }
 
@@ -91,7 +93,7 @@ impl Node {
 
     fn accept(&self, assignment: Assignment) -> Result<Task, Failure> {
         let Assignment { attempt, definition: id, arguments, inputs, .. } = assignment;
-        let Some(definition) = self.definitions.get(&id) else {
+        let Some(definition) = self.definitions.get(id) else {
             return Err(Failure::Refused("the node was not told its definition".into()));
         };
         let most = &self.config.resources;
@@ -100,13 +102,5 @@ impl Node {
             return Err(Failure::Infeasible { asked, most: most.clone() });
         }
         Ok(Task::new(attempt, (id, Arc::clone(definition)), arguments, inputs))
-    }
-
-    fn abandon_run(&mut self, worker: WorkerId, step: &mut Step) {
-        if self.workers.run(worker).is_some() {
-            self.kill(worker, None, step);
-        } else {
-            self.workers.forgive(worker);
-        }
     }
 }

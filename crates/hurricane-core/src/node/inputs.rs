@@ -8,6 +8,7 @@ use crate::message::{NodeToScheduler, NodeToWorker, Stored, Value};
 
 use super::objects::Presence;
 use super::tasks::State;
+use super::workers::Run;
 use super::{Action, Node, Step};
 
 impl Node {
@@ -57,10 +58,11 @@ impl Node {
 
     /// A running task asks for an object.
     pub(super) fn on_object_asked(&mut self, worker: WorkerId, object: ObjectId, step: &mut Step) {
-        let Some(run) = self.workers.run(worker) else { return };
-        match self.need(run.task, object, step) {
-            Presence::Here => self.answer(worker, object, true, step),
-            Presence::Lost => self.answer(worker, object, false, step),
+        let Some(&Run { task, .. }) = self.workers.run(worker) else { return };
+        self.note_nesting(worker, step);
+        match self.need(task, object, step) {
+            Presence::Here => self.answer(worker, task, (object, true), step),
+            Presence::Lost => self.answer(worker, task, (object, false), step),
             Presence::Coming | Presence::Absent => {}
         }
     }
@@ -130,15 +132,21 @@ impl Node {
                 self.expect_inputs(id, missing);
             }
             Some(State::Fetching { .. }) => self.lose_input(id, object, step),
-            Some(State::Running(worker)) => self.answer(*worker, object, is_here, step),
+            Some(State::Running(worker)) => self.answer(*worker, id, (object, is_here), step),
             Some(State::Ready | State::Placed(_)) | None => {}
         }
     }
 
     /// Answers a running task. The runtime puts the bytes in the place of the value; the size of a
     /// copy is only known there.
-    fn answer(&self, worker: WorkerId, object: ObjectId, is_here: bool, step: &mut Step) {
-        if self.workers.run(worker).is_none() {
+    fn answer(
+        &self,
+        worker: WorkerId,
+        task: TaskId,
+        (object, is_here): (ObjectId, bool),
+        step: &mut Step,
+    ) {
+        if self.workers.run(worker).is_none_or(|run| run.task != task) {
             return;
         }
         let size_bytes = self.objects.own_size_bytes(object).unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::id::{Attempt, TaskId, WorkerId};
 use crate::message::{ClientToScheduler, NodeToScheduler, NodeToWorker, SchedulerToClient, Value};
 
 use super::tasks::Task;
-use super::workers::{Phase, Run};
+use super::workers::{Phase, Run, Worker};
 use super::{Node, Step};
 
 /// How many tasks of a node may wait for their children at once. Each keeps a process alive that
@@ -15,19 +15,32 @@ pub const MAX_WAITING: u32 = 64;
 impl Node {
     /// A running task waits for its children: others may have its room.
     pub(super) fn on_run_waiting(&mut self, worker: WorkerId, step: &mut Step) {
-        if self.run_in(worker, Phase::Resuming).is_some() {
+        if self.workers.phase(worker) == Some(Phase::Resuming) {
             // It went on before there was room, and waits again.
             self.workers.enter_phase(worker, Phase::Waiting);
             step.tell_worker(worker, NodeToWorker::MayWait);
             return;
         }
-        let Some(run) = self.run_in(worker, Phase::Running) else { return };
+        if self.workers.phase(worker) != Some(Phase::Running) {
+            return;
+        }
+        self.note_nesting(worker, step);
+        // What stands behind it could be what it waits for.
+        if !self.workers.asks_to_wait(worker) {
+            self.let_wait(worker, step);
+        }
+    }
+
+    /// A run without a queue waits, unless too many do.
+    pub(super) fn let_wait(&mut self, worker: WorkerId, step: &mut Step) {
         if self.workers.waiting() >= MAX_WAITING as usize {
             step.tell_worker(worker, NodeToWorker::TooDeep { limit: MAX_WAITING });
             return;
         }
-        let (task, attempt, grant) = (run.task, run.attempt, run.grant.clone());
-        self.room.give_back(&grant);
+        let Some(&Run { task, attempt, .. }) = self.workers.run(worker) else { return };
+        if let Some(grant) = self.workers.get(worker).and_then(Worker::held) {
+            self.room.give_back(grant);
+        }
         self.workers.enter_phase(worker, Phase::Waiting);
         step.tell_worker(worker, NodeToWorker::MayWait);
         step.tell_scheduler(NodeToScheduler::Waiting { task, attempt });
@@ -35,7 +48,7 @@ impl Node {
 
     /// The children are done: the task goes on when there is room.
     pub(super) fn on_run_resuming(&mut self, worker: WorkerId) {
-        if self.run_in(worker, Phase::Waiting).is_some() {
+        if self.workers.phase(worker) == Some(Phase::Waiting) {
             self.workers.enter_phase(worker, Phase::Resuming);
         }
     }
@@ -43,11 +56,11 @@ impl Node {
     /// Lets the runs go on that have waited, strictly in their order: one that needs much room gets
     /// it before those behind it.
     pub(super) fn resume_runs(&mut self, step: &mut Step) {
-        while let Some((worker, run)) = self.workers.first_resuming() {
-            if !self.room.retake(&run.grant) {
+        while let Some((worker, &Run { task, attempt, .. }, grant)) = self.workers.first_resuming()
+        {
+            if !self.room.retake(grant) {
                 return;
             }
-            let &Run { task, attempt, .. } = run;
             self.workers.enter_phase(worker, Phase::Running);
             step.tell_worker(worker, NodeToWorker::Granted);
             step.tell_scheduler(NodeToScheduler::Resumed { task, attempt });
@@ -61,6 +74,7 @@ impl Node {
         step: &mut Step,
     ) {
         let Some(&Run { task, attempt, .. }) = self.workers.run(worker) else { return };
+        self.note_nesting(worker, step);
         let message = match message {
             ClientToScheduler::Put { number, value: Value::Inline(bytes) } => {
                 ClientToScheduler::Put { number, value: self.value_of(bytes, step.actions) }
@@ -81,13 +95,18 @@ impl Node {
     ) {
         let runner = self.tasks.of_attempt(task, attempt).and_then(Task::worker);
         if let Some(worker) = runner
-            && self.workers.run(worker).is_some()
+            && self.workers.run(worker).is_some_and(|run| run.task == task)
         {
             step.tell_worker(worker, NodeToWorker::Nested(message));
         }
     }
 
-    fn run_in(&self, worker: WorkerId, phase: Phase) -> Option<&Run> {
-        self.workers.run(worker).filter(|run| run.phase == phase)
+    /// A running task speaks in the part of a client: whatever stands behind it must not wait for
+    /// it, and none like it is queued again.
+    pub(super) fn note_nesting(&mut self, worker: WorkerId, step: &mut Step) {
+        if let Some(definition) = self.workers.note_nesting(worker) {
+            self.definitions.note_nesting(definition);
+            self.ask_back(worker, step);
+        }
     }
 }

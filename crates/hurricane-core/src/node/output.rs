@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::budget::{Budget, Limits};
+use crate::id::RunId;
 use crate::message::{Output, Stream};
 use crate::time::Time;
 
@@ -26,6 +27,8 @@ pub(crate) const OUTPUT: Limits = Limits { rate: 1 << 20, burst: 4 << 20, resume
 /// What one worker writes.
 #[derive(Debug, Default)]
 pub(super) struct Writing {
+    /// Whose output it is.
+    run: Option<RunId>,
     stdout: Lines,
     stderr: Lines,
     last: Last,
@@ -43,9 +46,14 @@ struct Lines {
 struct Last(VecDeque<u8>);
 
 impl Writing {
-    /// A run begins: what was written before it is not its output.
-    pub(super) fn begin(&mut self) {
-        *self = Self::default();
+    /// What is written from now on is that of this run; what was written before is not.
+    pub(super) fn begin(&mut self, run: Option<RunId>) {
+        *self = Self { run, ..Self::default() };
+    }
+
+    /// Whose output it is.
+    pub(super) fn run(&self) -> Option<RunId> {
+        self.run
     }
 
     /// Takes what a worker wrote while it ran nothing: it is kept as evidence only.

@@ -37,6 +37,12 @@ impl Grant {
         WorkerKind { threads, gpus: self.gpus.clone() }
     }
 
+    /// Whether it is what this request leads to. What asks for graphics processors gets others each
+    /// time.
+    pub(super) fn is_for(&self, request: &Resources) -> bool {
+        self.resources == *request && self.gpus.is_empty()
+    }
+
     /// What it takes of each of its graphics processors.
     fn share(&self) -> Amount {
         self.resources.gpus.min(WHOLE)
@@ -57,6 +63,21 @@ impl Room {
     /// Whether [`Room::take`] would succeed.
     pub(super) fn fits(&self, request: &Resources) -> bool {
         self.tasks > 0 && self.free.covers(request) && self.choose_gpus(request.gpus).is_some()
+    }
+
+    /// Whether a request would fit if this grant were given back.
+    pub(super) fn would_fit(&self, request: &Resources, grant: &Grant) -> bool {
+        if grant.is_for(request) || self.fits(request) {
+            return true;
+        }
+        let mut free = self.free.clone();
+        free.add(&grant.resources);
+        free.covers(request)
+    }
+
+    /// Whether as much as a grant is free beside it.
+    pub(super) fn fits_again(&self, grant: &Grant) -> bool {
+        self.fits(&grant.resources)
     }
 
     /// Takes what `request` asks for, if it is free.

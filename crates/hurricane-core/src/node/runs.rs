@@ -11,7 +11,7 @@ use crate::message::{
 
 use super::room::Grant;
 use super::tasks::State;
-use super::workers::{Expired, Phase, Run};
+use super::workers::{Run, Wish, Worker};
 use super::{Action, Node, Step};
 
 impl Node {
@@ -52,7 +52,7 @@ impl Node {
         ran: Duration,
         step: &mut Step,
     ) {
-        let Some(Run { task, attempt, .. }) = self.end_run(worker, run, step) else { return };
+        let Some(Run { task, attempt, .. }) = self.end_run(worker, run, ran, step) else { return };
         let value = self.value_of(result, step.actions);
         step.tell_scheduler(NodeToScheduler::Finished { task, attempt, value, ran });
     }
@@ -65,7 +65,7 @@ impl Node {
         ran: Duration,
         step: &mut Step,
     ) {
-        let Some(Run { task, attempt, .. }) = self.end_run(worker, run, step) else { return };
+        let Some(Run { task, attempt, .. }) = self.end_run(worker, run, ran, step) else { return };
         let failure = Failure::Raised(exception);
         step.tell_scheduler(NodeToScheduler::Failed { task, attempt, failure, ran });
     }
@@ -74,25 +74,30 @@ impl Node {
     /// is known.
     pub(super) fn end_expired_runs(&mut self, step: &mut Step) {
         while let Some(worker) = self.workers.first_expired(step.now) {
-            let run = self.workers.run(worker).expect("what expires is a run");
-            let ran = step.now.since(run.started);
-            let expired = Expired { task: run.task, attempt: run.attempt, ran };
-            self.kill(worker, Some(expired), step);
+            let busy = self.workers.get(worker).and_then(Worker::busy);
+            let ran = step.now.since(busy.expect("what expires is a run").heard);
+            self.kill(worker, Some(ran), step);
         }
     }
 
     /// Kills a busy worker.
-    pub(super) fn kill(&mut self, worker: WorkerId, expired: Option<Expired>, step: &mut Step) {
+    pub(super) fn kill(&mut self, worker: WorkerId, expired: Option<Duration>, step: &mut Step) {
         let dump_stack = expired.is_some();
         self.workers.condemn(worker, expired);
         step.act(Action::KillWorker { worker, dump_stack });
     }
 
     /// The worker of a run whose time was up is gone.
-    pub(super) fn report_timeout(&mut self, expired: &Expired, stack: Box<str>, step: &mut Step) {
-        let Some(ended) = self.remove_task(expired.task, step) else { return };
-        let limit = ended.definition.timeout.unwrap_or(expired.ran);
-        let &Expired { task, attempt, ran } = expired;
+    pub(super) fn report_timeout(
+        &mut self,
+        run: &Run,
+        ran: Duration,
+        stack: Box<str>,
+        step: &mut Step,
+    ) {
+        let Some(ended) = self.remove_task(run.task, step) else { return };
+        let limit = ended.definition.timeout.unwrap_or(ran);
+        let &Run { task, attempt, .. } = run;
         let failure = Failure::TimedOut { limit, stack };
         step.tell_scheduler(NodeToScheduler::Failed { task, attempt, failure, ran });
     }
@@ -107,12 +112,20 @@ impl Node {
     pub(super) fn on_worker_wrote(
         &mut self,
         id: WorkerId,
-        stream: Stream,
+        (stream, run): (Stream, Option<RunId>),
         bytes: &[u8],
         step: &mut Step,
     ) {
         let Some(worker) = self.workers.get_mut(id) else { return };
-        let Some((task, attempt)) = worker.task() else {
+        // Where nobody says whose it is, it is that of the first that may be running.
+        let run = run.or(worker.first_run().map(|first| first.id));
+        if run != worker.writing.run() {
+            self.finish_output(id, step);
+            let Some(worker) = self.workers.get_mut(id) else { return };
+            worker.writing.begin(run);
+        }
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some((task, attempt)) = run.and_then(|run| worker.task_of(run)) else {
             return worker.writing.note(stream, bytes);
         };
         for output in worker.writing.write(stream, bytes, step.now, &mut self.budget) {
@@ -120,10 +133,11 @@ impl Node {
         }
     }
 
-    /// The lines that a worker has not finished, before the end of its run.
+    /// The lines that a worker has not finished, before the end of the run that wrote them.
     pub(super) fn finish_output(&mut self, id: WorkerId, step: &mut Step) {
         let Some(worker) = self.workers.get_mut(id) else { return };
-        let Some((task, attempt)) = worker.task() else { return };
+        let writer = worker.writing.run().and_then(|run| worker.task_of(run));
+        let Some((task, attempt)) = writer else { return };
         for output in worker.writing.finish(step.now, &mut self.budget) {
             step.tell_scheduler(NodeToScheduler::Output { task, attempt, output });
         }
@@ -151,6 +165,13 @@ impl Node {
     }
 
     fn start_run(&mut self, id: TaskId, worker: WorkerId, grant: Grant, step: &mut Step) {
+        let run = self.send_run(id, worker, step);
+        let timeout = self.tasks.get(id).and_then(|task| task.definition.timeout);
+        self.workers.begin_run(worker, run, grant, step.now, timeout);
+    }
+
+    /// Sends a task to a worker, which has it from now on.
+    pub(super) fn send_run(&mut self, id: TaskId, worker: WorkerId, step: &mut Step) -> Run {
         let task = self.tasks.get_mut(id).expect("a task that starts is here");
         task.state = State::Running(worker);
         let definition = task.definition_id;
@@ -159,31 +180,42 @@ impl Node {
             step.tell_worker(worker, NodeToWorker::Define { id: definition, name, function });
         }
         let run = self.workers.next_run();
-        let arguments = core::mem::take(&mut task.arguments);
-        let inputs = core::mem::take(&mut task.inputs);
+        let (arguments, inputs) = (task.arguments.clone(), task.inputs.clone());
         step.tell_worker(worker, NodeToWorker::Run { run, definition, arguments, inputs });
-        let begun = Run {
+        let expected = self.definitions.expected_nanos(definition);
+        Run {
             id: run,
             task: id,
             attempt: task.attempt,
-            grant,
-            phase: Phase::Running,
-            started: step.now,
-            expires: task.definition.timeout.map(|timeout| step.now + timeout),
-        };
-        self.workers.begin_run(worker, begun);
+            definition,
+            expected_nanos: expected.filter(|_| self.config.has_queues),
+            wish: Wish::Wanted,
+            has_spoken: false,
+        }
     }
 
-    /// A worker says that its run is over: the task is forgotten and the worker idle. None if that
-    /// is not the run it has.
-    fn end_run(&mut self, worker: WorkerId, run: RunId, step: &mut Step) -> Option<Run> {
-        self.workers.run(worker).filter(|current| current.id == run)?;
-        self.finish_output(worker, step);
-        let ended = self.workers.end_run(worker);
-        self.workers.rest(worker, step.now);
-        if let Some(grant) = ended.held() {
-            self.room.give_back(grant);
+    /// A worker says that a run is over: the task is forgotten, and the worker idle if it has no
+    /// other. None if that is not the run that it must answer next, or if nobody wants to know.
+    fn end_run(
+        &mut self,
+        worker: WorkerId,
+        run: RunId,
+        ran: Duration,
+        step: &mut Step,
+    ) -> Option<Run> {
+        let there = self.workers.get(worker)?;
+        if there.writing.run() == Some(run) {
+            self.finish_output(worker, step);
         }
+        let ended = self.workers.answer(worker, run, step.now)?;
+        let there = self.workers.get(worker)?;
+        if there.busy().is_some() && there.runs.is_empty() {
+            self.rest_worker(worker, step);
+        }
+        if ended.wish == Wish::Abandoned {
+            return None;
+        }
+        self.definitions.measure(ended.definition, ran);
         self.remove_task(ended.task, step);
         Some(ended)
     }

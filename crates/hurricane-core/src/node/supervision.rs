@@ -2,14 +2,17 @@
 
 use bytes::Bytes;
 
-use crate::id::WorkerId;
+use crate::id::{RunId, WorkerId};
 use crate::message::{Death, Exit, NodeToScheduler, NodeToWorker};
 
-use super::workers::{Dying, State, Worker};
+use super::workers::{Begun, Dying, Run, State, Wish, Worker};
 use super::{Action, Node, Step, WorkerKind};
 
 /// What ends a process that has no say in it: sent by a person, or by a system short of memory.
 const SIGKILL: i32 = 9;
+
+/// How many workers may die just before they begin one and the same task: more is no chance.
+const MAX_FALSE_STARTS: u32 = 3;
 
 impl Node {
     /// Starts workers until each task that has room has one, and in the end, each slot has one ahead.
@@ -57,27 +60,79 @@ impl Node {
         }
     }
 
-    pub(super) fn on_worker_died(&mut self, id: WorkerId, mut death: Death, step: &mut Step) {
+    pub(super) fn on_worker_died(
+        &mut self,
+        id: WorkerId,
+        begun: Option<RunId>,
+        mut death: Death,
+        step: &mut Step,
+    ) {
         self.finish_output(id, step);
-        let Some(worker) = self.workers.remove(id) else { return };
+        let Some(mut worker) = self.workers.remove(id) else { return };
         if let Some(grant) = worker.held() {
             self.room.give_back(grant);
         }
-        let Worker { kind, state, writing, .. } = worker;
+        let blamed = self.blame(&worker, begun);
         death.node = self.config.name.clone();
-        death.last_output = writing.last_lines();
-        match state {
+        if blamed.is_none() || worker.writing.run() == blamed {
+            death.last_output = core::mem::take(&mut worker.writing).last_lines();
+        }
+        match &worker.state {
             State::Starting => {
                 let was_killed = death.exit == Exit::Signal(SIGKILL);
-                return self.on_start_failed(kind, describe(&death), was_killed, step);
+                return self.on_start_failed(worker.kind, describe(&death), was_killed, step);
             }
-            State::Idle { .. } | State::Stopping | State::Dying(Dying { expired: None, .. }) => {}
-            State::Busy(run) => self.report_death(&run, death, step),
-            State::Dying(Dying { expired: Some(expired), .. }) => {
-                self.report_timeout(&expired, death.stack, step);
+            &State::Dying(Dying { expired: Some(ran), .. }) => {
+                self.end_runs(&worker, blamed, step, |node, run, step| {
+                    node.report_timeout(run, ran, death.stack.clone(), step);
+                });
+            }
+            _ => self.end_runs(&worker, blamed, step, |node, run, step| {
+                node.report_death(run, death.clone(), step);
+            }),
+        }
+        self.workers.miss(worker.kind);
+    }
+
+    /// Ends the run that is to blame for its worker's end, if any is. The others wait for room once
+    /// more: what was begun before it has lost its answer, and what stood behind it has not begun.
+    /// But what has spoken in the part of a client cannot do so twice in one attempt.
+    fn end_runs(
+        &mut self,
+        worker: &Worker,
+        blamed: Option<RunId>,
+        step: &mut Step,
+        end: impl Fn(&mut Self, &Run, &mut Step),
+    ) {
+        for run in &worker.runs {
+            let is_over = Some(run.id) == blamed || run.has_spoken;
+            if is_over && run.wish != Wish::Abandoned {
+                end(self, run, step);
+            } else {
+                self.make_ready_again(run, step);
             }
         }
-        self.workers.miss(kind);
+    }
+
+    /// The run that is to blame for the end of its worker: the one that was begun last and not
+    /// answered. A worker that died before it began anything more has not died of a task, unless the
+    /// same befalls others that are about to begin it.
+    fn blame(&mut self, worker: &Worker, begun: Option<RunId>) -> Option<RunId> {
+        let first = worker.first_run()?;
+        match &worker.state {
+            State::Dying(Dying { expired: Some(_), .. }) => return Some(first.id),
+            State::Dying(_) => return None,
+            _ => {}
+        }
+        match worker.begun(begun) {
+            Begun::Run(run) => Some(run),
+            Begun::Nonsense => Some(first.id),
+            Begun::Earlier => {
+                let task = self.tasks.get_mut(first.task)?;
+                task.false_starts += 1;
+                (task.false_starts >= MAX_FALSE_STARTS).then_some(first.id)
+            }
+        }
     }
 
     fn stop(&mut self, worker: WorkerId, step: &mut Step) {

@@ -17,13 +17,14 @@ pub(super) struct Task {
     pub(super) attempt: Attempt,
     pub(super) definition_id: DefinitionId,
     pub(super) definition: Arc<Definition>,
-    /// Moved into the message that starts it.
+    /// Kept until its end: a worker may go without having begun it.
     pub(super) arguments: Bytes,
-    /// Moved into the message that starts it.
     pub(super) inputs: Vec<Value>,
     /// The objects of other nodes that it needs here until its end.
     pub(super) copies: BTreeSet<ObjectId>,
     pub(super) state: State,
+    /// How many workers have died that were about to begin it.
+    pub(super) false_starts: u32,
     /// Its place in the order of assignment.
     order: u64,
 }
@@ -64,7 +65,17 @@ impl Task {
     ) -> Self {
         let state = State::Fetching { missing: 0 };
         let copies = BTreeSet::new();
-        Self { attempt, definition_id, definition, arguments, inputs, copies, state, order: 0 }
+        Self {
+            attempt,
+            definition_id,
+            definition,
+            arguments,
+            inputs,
+            copies,
+            state,
+            false_starts: 0,
+            order: 0,
+        }
     }
 
     /// The worker that has it.
@@ -124,6 +135,16 @@ impl Tasks {
         leave_lane(&mut self.lanes, task);
         task.state = State::Placed(grant);
         task
+    }
+
+    /// A ready task joins the queue of a worker: its next state follows at once.
+    pub(super) fn leave_lane(&mut self, id: TaskId) {
+        let task = self.by_id.get_mut(&id).expect("a ready task is here");
+        leave_lane(&mut self.lanes, task);
+    }
+
+    pub(super) fn has_no_ready(&self) -> bool {
+        self.lanes.is_empty()
     }
 
     /// Takes a task out, whatever its state.

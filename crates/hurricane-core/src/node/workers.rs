@@ -3,12 +3,18 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::id::{Attempt, DefinitionId, RunId, TaskId, WorkerId};
+use crate::id::{DefinitionId, RunId, TaskId, WorkerId};
 use crate::time::Time;
 
 use super::WorkerKind;
 use super::output::Writing;
 use super::room::Grant;
+
+mod queues;
+mod running;
+
+pub(super) use queues::Begun;
+pub(super) use running::{Phase, Run, Wish};
 
 /// How long a worker beyond the slots may idle. Tasks that wait for their children come and go, and
 /// each worker that is there already saves the start of an interpreter.
@@ -19,7 +25,16 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Worker {
     pub(super) kind: WorkerKind,
     pub(super) state: State,
+    /// What it was sent and has not answered, in that order. It runs the first, or a later one if
+    /// answers are still on their way; the others are its queue.
+    pub(super) runs: VecDeque<Run>,
     pub(super) writing: Writing,
+    /// How long those behind the first take, as far as is known.
+    queued_nanos: u64,
+    /// Up to which run it is being asked for what it has not begun.
+    asked_back: Option<RunId>,
+    /// Whether it is among those whose queues want more.
+    is_hungry: bool,
     /// The definitions that it was told.
     knows: BTreeSet<DefinitionId>,
 }
@@ -34,35 +49,27 @@ pub(super) enum State {
         /// When it last became idle.
         since: Time,
     },
-    /// It runs a task.
-    Busy(Run),
+    /// It runs tasks.
+    Busy(Busy),
     /// It was told to stop, or said that it ends.
     Stopping,
     /// It is being killed.
     Dying(Dying),
 }
 
-/// A task under way in a worker.
+/// What goes for all runs of a worker together: one after the other, they use the same room.
 #[derive(Debug)]
-pub(super) struct Run {
-    pub(super) id: RunId,
-    pub(super) task: TaskId,
-    pub(super) attempt: Attempt,
+pub(super) struct Busy {
     pub(super) grant: Grant,
+    /// Of the first run. The others are not begun before that is over.
     pub(super) phase: Phase,
-    pub(super) started: Time,
+    /// When the first run was sent, or the one before it was answered.
+    pub(super) heard: Time,
     pub(super) expires: Option<Time>,
-}
-
-/// Whether a run has its resources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// It has them.
-    Running,
-    /// It gave them back and waits for its children.
-    Waiting,
-    /// Its children are done and it waits for its resources.
-    Resuming,
+    /// Whether nothing may be queued behind the first run.
+    pub(super) is_closed: bool,
+    /// Whether the first run waits for an answer whether it may wait: not before the queue is empty.
+    pub(super) asks_to_wait: bool,
 }
 
 /// What is left to do when a killed worker is gone.
@@ -70,17 +77,8 @@ pub(super) enum Phase {
 pub(super) struct Dying {
     /// What it holds until then.
     pub(super) grant: Option<Grant>,
-    /// The run whose time was up, if that is why, and nobody cancelled it meanwhile.
-    pub(super) expired: Option<Expired>,
-}
-
-/// A run whose time was up.
-#[derive(Debug)]
-pub(super) struct Expired {
-    pub(super) task: TaskId,
-    pub(super) attempt: Attempt,
-    /// When it was stopped, after this long.
-    pub(super) ran: core::time::Duration,
+    /// How long its run had run, if it is killed because its time was up.
+    pub(super) expired: Option<Duration>,
 }
 
 /// All workers that are not gone.
@@ -95,6 +93,10 @@ pub(super) struct Workers {
     resuming: VecDeque<WorkerId>,
     /// When the time of busy ones is up.
     expiries: BTreeSet<(Time, WorkerId)>,
+    /// Those whose queues want more.
+    hungry: BTreeSet<WorkerId>,
+    /// How many runs stand in queues.
+    queued: usize,
     /// The kinds of the ones that died and have no successor yet.
     lost: VecDeque<WorkerKind>,
     slots: usize,
@@ -106,29 +108,11 @@ pub(super) struct Workers {
     runs: u64,
 }
 
-impl Run {
-    /// What it holds now.
-    pub(super) fn held(&self) -> Option<&Grant> {
-        (self.phase == Phase::Running).then_some(&self.grant)
-    }
-}
-
 impl Worker {
-    /// The task whose output it writes.
-    pub(super) fn task(&self) -> Option<(TaskId, Attempt)> {
-        match &self.state {
-            State::Busy(run) => Some((run.task, run.attempt)),
-            State::Dying(Dying { expired: Some(expired), .. }) => {
-                Some((expired.task, expired.attempt))
-            }
-            _ => None,
-        }
-    }
-
     /// What it holds now, running or being killed.
     pub(super) fn held(&self) -> Option<&Grant> {
         match &self.state {
-            State::Busy(run) => run.held(),
+            State::Busy(busy) => (busy.phase == Phase::Running).then_some(&busy.grant),
             State::Dying(dying) => dying.grant.as_ref(),
             State::Starting | State::Idle { .. } | State::Stopping => None,
         }
@@ -138,7 +122,7 @@ impl Worker {
     fn may_become_idle(&self) -> bool {
         match &self.state {
             State::Starting | State::Idle { .. } => true,
-            State::Busy(run) => run.phase != Phase::Waiting,
+            State::Busy(busy) => busy.phase != Phase::Waiting,
             State::Stopping | State::Dying(_) => false,
         }
     }
@@ -158,6 +142,8 @@ impl Workers {
             placed: BTreeMap::new(),
             resuming: VecDeque::new(),
             expiries: BTreeSet::new(),
+            hungry: BTreeSet::new(),
+            queued: 0,
             lost: VecDeque::new(),
             slots: usize::try_from(slots).unwrap_or(usize::MAX),
             waiting: 0,
@@ -183,9 +169,17 @@ impl Workers {
     pub(super) fn start(&mut self, kind: WorkerKind) -> WorkerId {
         self.started += 1;
         let id = WorkerId(self.started);
-        let writing = Writing::default();
-        let knows = BTreeSet::new();
-        self.by_id.insert(id, Worker { kind, state: State::Starting, writing, knows });
+        let worker = Worker {
+            kind,
+            state: State::Starting,
+            runs: VecDeque::new(),
+            writing: Writing::default(),
+            queued_nanos: 0,
+            asked_back: None,
+            is_hungry: false,
+            knows: BTreeSet::new(),
+        };
+        self.by_id.insert(id, worker);
         id
     }
 
@@ -204,29 +198,21 @@ impl Workers {
         self.ending += 1;
     }
 
-    /// A busy one is killed. `expired` says why, if its time was up.
-    pub(super) fn condemn(&mut self, id: WorkerId, expired: Option<Expired>) {
-        let run = self.end_run(id);
-        let grant = (run.phase == Phase::Running).then_some(run.grant);
+    /// A busy one is killed. `expired` says how long its run has run, if its time was up.
+    pub(super) fn condemn(&mut self, id: WorkerId, expired: Option<Duration>) {
+        let busy = self.stop_running(id);
+        let grant = (busy.phase == Phase::Running).then_some(busy.grant);
         let worker = self.by_id.get_mut(&id).expect("a worker that ran is known");
         worker.state = State::Dying(Dying { grant, expired });
         self.ending += 1;
     }
 
-    /// Nobody wants to know any more why one is being killed.
-    pub(super) fn forgive(&mut self, id: WorkerId) {
-        if let Some(State::Dying(dying)) = self.by_id.get_mut(&id).map(|worker| &mut worker.state) {
-            dying.expired = None;
-        }
-    }
-
     /// One is gone.
     pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
-        if self.run(id).is_some() {
-            self.leave_run(id);
-        }
+        self.leave_busy(id);
         self.unlist(id);
         let worker = self.by_id.remove(&id)?;
+        self.queued -= worker.runs.len().saturating_sub(1);
         self.ending -= usize::from(worker.is_ending());
         Some(worker)
     }
@@ -327,139 +313,6 @@ impl Workers {
     }
 }
 
-/// What they run.
-impl Workers {
-    /// The run of a busy one.
-    pub(super) fn run(&self, worker: WorkerId) -> Option<&Run> {
-        match &self.by_id.get(&worker)?.state {
-            State::Busy(run) => Some(run),
-            _ => None,
-        }
-    }
-
-    /// A task with room waits for a worker of `kind`.
-    pub(super) fn expect_worker(&mut self, kind: WorkerKind, order: u64, task: TaskId) {
-        self.placed.entry(kind).or_default().insert(order, task);
-    }
-
-    /// A task waits no more.
-    pub(super) fn give_up_waiting(&mut self, kind: &WorkerKind, order: u64) {
-        let tasks = self.placed.get_mut(kind).expect("a placed task waits for its kind");
-        tasks.remove(&order);
-        if tasks.is_empty() {
-            self.placed.remove(kind);
-        }
-    }
-
-    /// A task that has waited for a worker of a kind of which one is idle now.
-    pub(super) fn first_served(&self) -> Option<TaskId> {
-        let mut served = self.placed.iter().filter(|(kind, _)| self.idle.contains_key(kind));
-        served.find_map(|(_, tasks)| tasks.values().next().copied())
-    }
-
-    /// The idle one of this kind that ran last: its memory is warm.
-    pub(super) fn take_idle(&mut self, kind: &WorkerKind) -> Option<WorkerId> {
-        let list = self.idle.get_mut(kind)?;
-        let id = list.pop_back();
-        if list.is_empty() {
-            self.idle.remove(kind);
-        }
-        id
-    }
-
-    /// A name for a new run.
-    pub(super) fn next_run(&mut self) -> RunId {
-        self.runs += 1;
-        RunId(self.runs)
-    }
-
-    /// A worker must know a definition. True if it was not told before.
-    pub(super) fn learn(&mut self, id: WorkerId, definition: DefinitionId) -> bool {
-        self.by_id.get_mut(&id).is_some_and(|worker| worker.knows.insert(definition))
-    }
-
-    /// Nobody needs this definition any more: the workers that were told it.
-    pub(super) fn forget(&mut self, definition: DefinitionId) -> Vec<WorkerId> {
-        let knowing = self.by_id.iter_mut().filter_map(|(id, worker)| {
-            let is_told = worker.knows.remove(&definition) && !worker.is_ending();
-            is_told.then_some(*id)
-        });
-        knowing.collect()
-    }
-
-    /// One that was taken from the idle ones runs a task from now on.
-    pub(super) fn begin_run(&mut self, id: WorkerId, run: Run) {
-        self.expiries.extend(run.expires.map(|expires| (expires, id)));
-        let worker = self.by_id.get_mut(&id).expect("an idle worker is known");
-        worker.writing.begin();
-        worker.state = State::Busy(run);
-    }
-
-    /// A busy one runs nothing any more. Its next state follows at once.
-    pub(super) fn end_run(&mut self, id: WorkerId) -> Run {
-        self.leave_run(id);
-        let worker = self.by_id.get_mut(&id).expect("a busy worker is known");
-        match core::mem::replace(&mut worker.state, State::Stopping) {
-            State::Busy(run) => run,
-            other => unreachable!("only a busy worker ends a run: {other:?}"),
-        }
-    }
-
-    /// One whose time is up at `now`.
-    pub(super) fn first_expired(&self, now: Time) -> Option<WorkerId> {
-        let (expires, id) = self.expiries.first()?;
-        (*expires <= now).then_some(*id)
-    }
-
-    /// When the next one's time is up.
-    pub(super) fn next_expiry(&self) -> Option<Time> {
-        self.expiries.first().map(|(expires, _)| *expires)
-    }
-
-    /// Takes a busy one out of the lists of those that wait.
-    fn leave_run(&mut self, id: WorkerId) {
-        let Some(run) = self.run(id) else { return };
-        let (phase, expires) = (run.phase, run.expires);
-        if let Some(expires) = expires {
-            self.expiries.remove(&(expires, id));
-        }
-        if phase == Phase::Resuming {
-            self.resuming.retain(|resuming| *resuming != id);
-        }
-        self.waiting -= usize::from(phase != Phase::Running);
-    }
-}
-
-/// Which of them wait.
-impl Workers {
-    /// How many runs do not have their resources.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// The run that gave its resources back first among those that would go on.
-    pub(super) fn first_resuming(&self) -> Option<(WorkerId, &Run)> {
-        let id = *self.resuming.front()?;
-        self.run(id).map(|run| (id, run))
-    }
-
-    /// A run moves on to another phase.
-    pub(super) fn enter_phase(&mut self, id: WorkerId, next: Phase) {
-        let Some(State::Busy(run)) = self.by_id.get_mut(&id).map(|worker| &mut worker.state) else {
-            return;
-        };
-        let last = core::mem::replace(&mut run.phase, next);
-        if last == Phase::Resuming {
-            self.resuming.retain(|resuming| *resuming != id);
-        }
-        if next == Phase::Resuming {
-            self.resuming.push_back(id);
-        }
-        self.waiting += usize::from(next != Phase::Running);
-        self.waiting -= usize::from(last != Phase::Running);
-    }
-}
-
 impl Workers {
     /// Panics if the lists and counts are not what the states say.
     pub(super) fn sanity_check(&self) {
@@ -474,13 +327,7 @@ impl Workers {
         let idle = count(|worker| matches!(worker.state, State::Idle { .. }));
         assert_eq!(idle, self.idle.values().map(VecDeque::len).sum(), "idle workers are listed");
         assert_eq!(self.ending, count(Worker::is_ending), "ending workers are counted");
-        let in_phase = |phase: Phase| {
-            let runs = self.by_id.keys().filter_map(|id| self.run(*id));
-            runs.filter(|run| run.phase == phase).count()
-        };
-        assert_eq!(self.resuming.len(), in_phase(Phase::Resuming), "resuming runs are queued");
-        assert_eq!(self.waiting, self.resuming.len() + in_phase(Phase::Waiting));
-        let expiring = self.by_id.keys().filter_map(|id| Some((self.run(*id)?.expires?, *id)));
-        assert_eq!(self.expiries, expiring.collect(), "runs with a timeout are watched");
+        self.check_running();
+        self.check_queues();
     }
 }

@@ -18,8 +18,8 @@ use hurricane_core::time::Time;
 /// The node under test.
 pub(crate) const NODE: NodeId = NodeId(7);
 
-/// How long each run claims to have taken.
-pub(crate) const RAN: Duration = Duration::from_millis(3);
+/// How long each run claims to have taken: so long that none like it is queued.
+pub(crate) const RAN: Duration = Duration::from_millis(30);
 
 /// An event and what it leads to.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(crate) fn ms(milliseconds: u64) -> Time {
 
 /// A node whose first tick has not come.
 pub(crate) fn new_node(resources: Resources) -> Node {
-    Node::new(Config { id: NODE, name: "left".into(), resources })
+    Node::new(Config { id: NODE, name: "left".into(), resources, has_queues: true })
 }
 
 /// A node whose first workers, one for each cpu, are idle.
@@ -163,6 +163,12 @@ pub(crate) fn returned(worker: u64, run: u64, result: Bytes) -> Event {
     said(worker, WorkerToNode::Finished { run: RunId(run), result, ran: RAN })
 }
 
+/// The same as [`finished`], after so many microseconds.
+pub(crate) fn finished_in(worker: u64, run: u64, ran_micros: u64) -> Event {
+    let (result, ran) = (Bytes::from_static(b"result"), Duration::from_micros(ran_micros));
+    said(worker, WorkerToNode::Finished { run: RunId(run), result, ran })
+}
+
 pub(crate) fn raised(worker: u64, run: u64) -> Event {
     let exception = Bytes::from_static(b"exception");
     said(worker, WorkerToNode::Raised { run: RunId(run), exception, ran: RAN })
@@ -170,13 +176,34 @@ pub(crate) fn raised(worker: u64, run: u64) -> Event {
 
 pub(crate) fn wrote(worker: u64, stream: Stream, text: &str) -> Event {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
-    Event::WorkerWrote { worker: WorkerId(worker), stream, bytes }
+    Event::WorkerWrote { worker: WorkerId(worker), stream, run: None, bytes }
 }
 
-/// The process of a worker is gone: by signal 9, with a stack.
+/// What a worker wrote during a run, as it says.
+pub(crate) fn wrote_in(worker: u64, run: u64, text: &str) -> Event {
+    let (bytes, run) = (Bytes::copy_from_slice(text.as_bytes()), Some(RunId(run)));
+    Event::WorkerWrote { worker: WorkerId(worker), stream: Stream::Stdout, run, bytes }
+}
+
+/// The process of a worker is gone that never began a run: by signal 9, with a stack.
 pub(crate) fn died(worker: u64) -> Event {
+    died_after(worker, None)
+}
+
+/// The same, of a worker that began this run last.
+pub(crate) fn died_in(worker: u64, run: u64) -> Event {
+    died_after(worker, Some(RunId(run)))
+}
+
+fn died_after(worker: u64, begun: Option<RunId>) -> Event {
     let death = Death { exit: Exit::Signal(9), stack: "stack".into(), ..Death::default() };
-    Event::WorkerDied { worker: WorkerId(worker), death }
+    Event::WorkerDied { worker: WorkerId(worker), begun, death }
+}
+
+/// A worker was asked for its queue up to `last`, and had begun this run last.
+pub(crate) fn revoked(worker: u64, last: u64, begun: u64) -> Event {
+    let begun = Some(RunId(begun));
+    Event::Revoked { worker: WorkerId(worker), last: RunId(last), begun }
 }
 
 pub(crate) fn not_started(worker: u64) -> Event {
@@ -209,6 +236,10 @@ pub(crate) fn start_kind<const N: usize>(worker: u64, threads: u64, gpus: [u16; 
 
 pub(crate) fn stop(worker: u64) -> Action {
     tell(worker, NodeToWorker::Stop)
+}
+
+pub(crate) fn revoke(worker: u64, last: u64) -> Action {
+    Action::Revoke { worker: WorkerId(worker), last: RunId(last) }
 }
 
 pub(crate) fn kill(worker: u64) -> Action {
@@ -248,6 +279,13 @@ pub(crate) fn run_with<const N: usize>(
 
 pub(crate) fn done(task: u64) -> Action {
     done_with(task, Value::Inline(Bytes::from_static(b"result")))
+}
+
+pub(crate) fn done_in(task: u64, ran_micros: u64) -> Action {
+    let (task, attempt) = (TaskId(task), Attempt(1));
+    let value = Value::Inline(Bytes::from_static(b"result"));
+    let ran = Duration::from_micros(ran_micros);
+    report(NodeToScheduler::Finished { task, attempt, value, ran })
 }
 
 pub(crate) fn done_with(task: u64, value: Value) -> Action {

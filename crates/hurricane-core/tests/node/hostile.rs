@@ -33,10 +33,12 @@ enum Move {
     Any(Event),
     /// A living worker says this.
     Say(usize, WorkerToNode),
-    /// A running task returns this.
-    Return(usize, Bytes),
-    /// A living worker dies.
-    Die(usize),
+    /// A task returns this that a worker has; the first, or any.
+    Return(usize, usize, Bytes),
+    /// A living worker dies, having begun one of what it was sent, or something else.
+    Die(usize, Option<u64>),
+    /// A worker answers what it was asked back, having begun this.
+    Revoke(usize, Option<u64>),
     /// An object arrives that was on its way, or not.
     Arrive(usize, bool),
 }
@@ -113,6 +115,11 @@ fn from_nobody() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// How far from the last one sent the run is that a worker claims to have begun.
+fn begun() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![1 => Just(None), 8 => (0..4_u64).prop_map(Some), 1 => any::<u64>().prop_map(Some)]
+}
+
 fn next_move() -> impl Strategy<Value = Move> {
     let nth = || 0..20_usize;
     prop_oneof![
@@ -120,8 +127,10 @@ fn next_move() -> impl Strategy<Value = Move> {
         2 => from_nobody().prop_map(Move::Any),
         4 => Just(Move::Any(Event::Tick)),
         8 => (nth(), message()).prop_map(|(nth, message)| Move::Say(nth, message)),
-        6 => (nth(), result()).prop_map(|(nth, result)| Move::Return(nth, result)),
-        2 => nth().prop_map(Move::Die),
+        8 => (nth(), 0..3_usize, result())
+            .prop_map(|(nth, run, result)| Move::Return(nth, run / 2, result)),
+        2 => (nth(), begun()).prop_map(|(nth, begun)| Move::Die(nth, begun)),
+        4 => (nth(), begun()).prop_map(|(nth, begun)| Move::Revoke(nth, begun)),
         2 => (nth(), any::<bool>()).prop_map(|(nth, is_here)| Move::Arrive(nth, is_here)),
     ]
 }
@@ -131,7 +140,10 @@ struct World {
     node: Node,
     now: Time,
     workers: BTreeSet<WorkerId>,
-    runs: BTreeMap<WorkerId, RunId>,
+    /// What each was sent, and has not answered.
+    runs: BTreeMap<WorkerId, Vec<RunId>>,
+    /// What was asked back.
+    asked: BTreeSet<(WorkerId, RunId)>,
     fetching: BTreeSet<ObjectId>,
 }
 
@@ -143,6 +155,7 @@ impl World {
             now: Time::default(),
             workers: BTreeSet::new(),
             runs: BTreeMap::new(),
+            asked: BTreeSet::new(),
             fetching: BTreeSet::new(),
         };
         for definition in definitions() {
@@ -155,12 +168,21 @@ impl World {
         let event = match next {
             Move::Any(event) => Some(event),
             Move::Say(nth, message) => self.worker(nth).map(|worker| said(worker, message)),
-            Move::Return(nth, result) => {
-                let run =
-                    nth.checked_rem(self.runs.len()).and_then(|nth| self.runs.iter().nth(nth));
-                run.map(|(worker, run)| returned(worker.0, run.0, result))
+            Move::Return(nth, run, result) => self.return_from(nth, run, result),
+            Move::Die(nth, begun) => {
+                self.worker(nth).map(|worker| match self.begun(worker, begun) {
+                    Some(run) => died_in(worker, run),
+                    None => died(worker),
+                })
             }
-            Move::Die(nth) => self.worker(nth).map(died),
+            Move::Revoke(nth, begun) => {
+                let asked = nth.checked_rem(self.asked.len());
+                let asked = asked.and_then(|nth| self.asked.iter().nth(nth).copied());
+                asked.map(|(worker, last)| {
+                    let begun = self.begun(worker.0, begun);
+                    revoked(worker.0, last.0, begun.unwrap_or_default())
+                })
+            }
             Move::Arrive(nth, is_here) => {
                 self.fetching.iter().nth(nth).map(|object| fetched(*object, is_here))
             }
@@ -168,6 +190,19 @@ impl World {
         if let Some(event) = event {
             self.apply(event);
         }
+    }
+
+    fn return_from(&mut self, nth: usize, run: usize, result: Bytes) -> Option<Event> {
+        let nth = nth.checked_rem(self.runs.len())?;
+        let (worker, runs) = self.runs.iter_mut().nth(nth)?;
+        let run = runs.remove(run.checked_rem(runs.len())?);
+        let ran = Duration::from_micros(300);
+        Some(said(worker.0, WorkerToNode::Finished { run, result, ran }))
+    }
+
+    fn begun(&self, worker: u64, before_last: Option<u64>) -> Option<u64> {
+        let last = self.runs.get(&WorkerId(worker)).and_then(|runs| runs.last());
+        Some(last.map_or(0, |last| last.0).wrapping_sub(before_last?))
     }
 
     fn worker(&self, nth: usize) -> Option<u64> {
@@ -180,6 +215,10 @@ impl World {
             Event::WorkerDied { worker, .. } => {
                 self.workers.remove(worker);
                 self.runs.remove(worker);
+                self.asked.retain(|(asked, _)| asked != worker);
+            }
+            Event::Revoked { worker, last, .. } => {
+                self.asked.remove(&(*worker, *last));
             }
             Event::Fetched { object, .. } => {
                 self.fetching.remove(object);
@@ -203,7 +242,10 @@ impl World {
                 assert!(self.workers.insert(*worker), "a worker's name is never used twice");
             }
             Action::ToWorker { worker, message: NodeToWorker::Run { run, .. } } => {
-                self.runs.insert(*worker, *run);
+                self.runs.entry(*worker).or_default().push(*run);
+            }
+            Action::Revoke { worker, last } => {
+                assert!(self.asked.insert((*worker, *last)), "nothing is asked twice");
             }
             _ => {}
         }

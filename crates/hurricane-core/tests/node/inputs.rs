@@ -164,7 +164,7 @@ fn a_copy_is_dropped_when_the_worker_of_its_task_dies() {
         [
             row(assign_with(1, [stored(others(1))]), [fetch(others(1))]),
             row(fetched(others(1), true), [teach(1, 1), run_with(1, 1, 1, [stored(others(1))])]),
-            row(died(1), [drop(others(1)), death(1, ""), start(2)]),
+            row(died_in(1, 1), [drop(others(1)), death(1, ""), start(2)]),
         ],
     );
 }

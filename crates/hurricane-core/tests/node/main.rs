@@ -6,6 +6,7 @@ mod hostile;
 mod inputs;
 mod nesting;
 mod output;
+mod queues;
 mod room;
 mod tasks;
 mod timeouts;

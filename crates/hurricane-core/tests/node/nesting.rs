@@ -164,7 +164,7 @@ fn a_worker_that_dies_while_it_waits_holds_nothing() {
         [
             row(assign(1, 1), [teach(1, 1), run(1, 1, 1)]),
             row(waits(1), [may_wait(1), waiting(1)]),
-            row(died(1), [death(1, ""), start(2)]),
+            row(died_in(1, 1), [death(1, ""), start(2)]),
             row(ready(2), []),
             row(assign(2, 1), [teach(2, 1), run(2, 2, 1)]),
         ],

@@ -156,7 +156,10 @@ fn a_death_shows_the_last_lines_of_both_streams_in_their_order() {
             row(wrote(1, Stdout, "one\n"), [output(1, Stdout, "one\n")]),
             row(wrote(1, Stderr, "two\n"), [output(1, Stderr, "two\n")]),
             row(wrote(1, Stdout, "three\nfo"), [output(1, Stdout, "three\n")]),
-            row(died(1), [output(1, Stdout, "fo\n"), death(1, "one\ntwo\nthree\nfo\n"), start(2)]),
+            row(
+                died_in(1, 1),
+                [output(1, Stdout, "fo\n"), death(1, "one\ntwo\nthree\nfo\n"), start(2)],
+            ),
         ],
     );
 }
@@ -169,7 +172,7 @@ fn a_death_shows_fifty_lines_at_most() {
         running(),
         [
             row(wrote(1, Stdout, &numbered(0..60)), [output(1, Stdout, &numbered(0..60))]),
-            row(died(1), [death(1, &numbered(10..60)), start(2)]),
+            row(died_in(1, 1), [death(1, &numbered(10..60)), start(2)]),
         ],
     );
 }
@@ -181,7 +184,7 @@ fn a_death_shows_eight_kibibytes_at_most() {
         running(),
         [
             row(wrote(1, Stdout, &page), [output(1, Stdout, &page)]),
-            row(died(1), [death(1, &page[page.len() - LINE_LIMIT..]), start(2)]),
+            row(died_in(1, 1), [death(1, &page[page.len() - LINE_LIMIT..]), start(2)]),
         ],
     );
 }
@@ -195,7 +198,7 @@ fn a_death_shows_nothing_of_earlier_tasks() {
             row(finished(1, 1), [done(1)]),
             row(assign(2, 1), [run(1, 2, 1)]),
             row(wrote(1, Stdout, "own\n"), [output(2, Stdout, "own\n")]),
-            row(died(1), [death(2, "own\n"), start(2)]),
+            row(died_in(1, 2), [death(2, "own\n"), start(2)]),
         ],
     );
 }

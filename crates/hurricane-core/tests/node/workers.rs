@@ -147,7 +147,7 @@ fn a_death_costs_the_task_that_ran_and_no_other() {
             row(assign(3, 1), []),
             row(wrote(2, Stream::Stderr, "out of memory"), []),
             row(
-                died(2),
+                died_in(2, 1),
                 [
                     output(1, Stream::Stderr, "out of memory\n"),
                     death(1, "out of memory\n"),
@@ -168,7 +168,7 @@ fn a_replacement_is_of_the_kind_that_was_lost() {
             row(define(2, Resources::cpus(2)), []),
             row(assign(1, 2), [stop(1), start_kind(3, 2, [])]),
             row(ready(3), [teach(3, 2), run(3, 1, 2)]),
-            row(died(3), [death(1, ""), start_kind(4, 2, [])]),
+            row(died_in(3, 1), [death(1, ""), start_kind(4, 2, [])]),
         ],
     );
 }
@@ -229,7 +229,7 @@ fn three_failures_in_a_row_are_reported_and_the_next_task_tries_again() {
 fn a_death_before_ready_says_what_happened() {
     let exited = |worker| {
         let death = Death { exit: Exit::Code(3), ..Death::default() };
-        Event::WorkerDied { worker: WorkerId(worker), death }
+        Event::WorkerDied { worker: WorkerId(worker), begun: None, death }
     };
     let silent = "A worker process exited with code 3 before it was ready, and wrote nothing.";
     let wordy = "A worker process exited with code 3 before it was ready. It wrote:\nno space left";

@@ -14,6 +14,9 @@ use crate::program::{Kind, Script};
 /// How many workers a task may lose before it is set aside.
 const MAX_DEATHS: u32 = 3;
 
+/// How many workers may die that were about to begin one task, before that counts as one of those.
+const MAX_FALSE_STARTS: u32 = 3;
+
 /// A task of the run, as its arguments name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(pub(crate) u64);
@@ -36,6 +39,8 @@ pub(crate) struct Record {
     pub(crate) raised: u32,
     pub(crate) timed_out: u32,
     pub(crate) deaths: u32,
+    /// How often its worker died before it could begin, or before its answer was sent.
+    pub(crate) false_starts: u32,
     pub(crate) went_too_deep: bool,
     pub(crate) was_cancelled: bool,
     task: Option<TaskId>,
@@ -73,6 +78,7 @@ impl Ledger {
             raised: 0,
             timed_out: 0,
             deaths: 0,
+            false_starts: 0,
             went_too_deep: false,
             was_cancelled: false,
             task: None,
@@ -163,7 +169,8 @@ impl Ledger {
             Failure::Raised(exception) => *exception == exception_of(key) && is_used_up,
             Failure::TimedOut { limit, .. } => record.kind.timeout == Some(*limit) && is_used_up,
             Failure::WorkerLost { deaths, .. } => {
-                deaths.len() == MAX_DEATHS as usize && record.deaths >= MAX_DEATHS
+                let could_be = record.deaths + record.false_starts / MAX_FALSE_STARTS;
+                deaths.len() == MAX_DEATHS as usize && could_be >= MAX_DEATHS
             }
             Failure::Infeasible { asked, .. } => *asked == record.kind.resources,
             Failure::NestedTooDeep { .. } => record.went_too_deep,

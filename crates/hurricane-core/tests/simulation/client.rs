@@ -230,10 +230,23 @@ impl World {
         self.say_as_client(index, ClientToScheduler::Forget { number });
     }
 
+    /// Submits a task; of a short one, often many, so that nodes have something to queue.
     fn submit(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        let known: Vec<DefinitionNumber> = client.definitions.keys().copied().collect();
+        let definitions = &self.clients[index].definitions;
+        let known: Vec<DefinitionNumber> = definitions.keys().copied().collect();
         let definition = self.dice.pick(&known);
+        let is_burst = definitions[&definition].is_short && self.dice.chance(50);
+        let count = if is_burst { self.dice.between(5, 50) } else { 1 };
+        for _ in 0..count {
+            let client = &self.clients[index];
+            if client.left > 0 && client.may_submit() {
+                self.submit_of(index, definition);
+            }
+        }
+    }
+
+    fn submit_of(&mut self, index: usize, definition: DefinitionNumber) {
+        let client = &mut self.clients[index];
         let dependencies = choose_dependencies(client, &mut self.dice);
         let futures = dependencies.iter().map(|number| &client.futures[number]);
         let (keys, inputs): (Vec<_>, Vec<_>) = futures.map(|it| (it.key, it.value)).unzip();

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hurricane_core::id::{Attempt, BootId, ConnectionId, NodeId, ObjectId, TaskId, WorkerId};
+use hurricane_core::id::{
+    Attempt, BootId, ConnectionId, NodeId, ObjectId, RunId, TaskId, WorkerId,
+};
 use hurricane_core::member::{FromNode, NodeDescription, ToNode};
 use hurricane_core::message::{NodeToWorker, SchedulerToNode, Value};
 use hurricane_core::node::{Action, Config, Event};
@@ -257,7 +259,7 @@ impl World {
 
     fn on_node_joined(&mut self, index: usize, id: NodeId, name: Box<str>) {
         let node = &mut self.nodes[index];
-        let config = Config { id, name, resources: node.resources.clone() };
+        let config = Config { id, name, resources: node.resources.clone(), has_queues: true };
         node.membership = Some((id, Node::new(config)));
     }
 
@@ -304,6 +306,7 @@ impl World {
             }
             Action::StartWorker { worker, .. } => self.start_worker(index, worker),
             Action::ToWorker { worker, message } => self.send_to_worker(index, worker, message),
+            Action::Revoke { worker, last } => self.revoke_queue(index, worker, last),
             Action::KillWorker { worker, dump_stack } => {
                 if dump_stack {
                     self.note_timeout(index, worker);
@@ -347,8 +350,8 @@ impl World {
 
     fn send_to_worker(&mut self, index: usize, worker: WorkerId, message: NodeToWorker) {
         let message = self.with_bytes(index, message);
-        if let NodeToWorker::Run { arguments, .. } = &message {
-            self.note_run(index, worker, decode_key(arguments));
+        if let NodeToWorker::Run { run, arguments, .. } = &message {
+            self.note_run(index, worker, (*run, decode_key(arguments)));
         }
         if let Some(process) = self.nodes[index].workers.get_mut(&worker)
             && matches!(message, NodeToWorker::Granted)
@@ -381,17 +384,36 @@ impl World {
         }
     }
 
-    /// An attempt is run once at most.
-    fn note_run(&mut self, index: usize, worker: WorkerId, key: Key) {
+    /// An attempt is sent once, and again only after it was not begun, or its answer was lost.
+    fn note_run(&mut self, index: usize, worker: WorkerId, (run, key): (RunId, Key)) {
         let node = &mut self.nodes[index];
         let unused = node.unused.get_mut(&key).filter(|unused| **unused > 0);
         *unused.expect("each run was assigned") -= 1;
         node.sent.insert(worker, (key, self.now));
         match node.workers.get_mut(&worker) {
-            Some(process) => process.take_run(key),
-            // Its death is on its way to the node.
-            None => self.ledger.get_mut(key).deaths += 1,
+            Some(process) => process.take_run(run, key),
+            // Its death is on its way to the node, to which this is as good as not sent; but if that
+            // happens again and again, the task is to blame.
+            None => self.give_run_back(index, key),
         }
+    }
+
+    /// What was sent has not begun, or its answer was lost: it may be sent again.
+    pub(crate) fn give_run_back(&mut self, index: usize, key: Key) {
+        *self.nodes[index].unused.entry(key).or_default() += 1;
+        self.ledger.get_mut(key).false_starts += 1;
+    }
+
+    /// The ledger is shared memory: what it says holds at once, whatever is on its way.
+    fn revoke_queue(&mut self, index: usize, worker: WorkerId, last: RunId) {
+        let Some(process) = self.nodes[index].workers.get_mut(&worker) else { return };
+        let (begun, keys) = process.declare_void(last);
+        for key in keys {
+            *self.nodes[index].unused.entry(key).or_default() += 1;
+        }
+        let delay = self.dice.micros(0, 50);
+        let event = Event::Revoked { worker, last, begun };
+        self.after(delay, Happening::NodeHears { node: index, event });
     }
 
     /// What is killed for its time has had that time.

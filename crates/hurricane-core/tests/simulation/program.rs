@@ -23,6 +23,8 @@ pub(crate) struct Kind {
     pub(crate) retries: u32,
     pub(crate) timeout: Option<Duration>,
     priority: i32,
+    /// Whether most of its tasks are so short that nodes queue them.
+    pub(crate) is_short: bool,
 }
 
 /// What one task does. It does so again in each attempt.
@@ -67,17 +69,24 @@ pub(crate) enum Act {
 impl Kind {
     /// A function whose tasks run `pace` times as long as most.
     pub(crate) fn any(dice: &mut Dice, pace: u32) -> Self {
+        let retries = dice.pick(&[0, 0, 1, 2, 3]);
+        let priority = dice.pick(&[0, 0, 0, 1, -1, 5]);
+        if dice.chance(30) {
+            let resources = if dice.chance(80) { Resources::cpus(1) } else { cpus(PARTS / 2) };
+            return Self { resources, retries, timeout: None, priority, is_short: true };
+        }
         Self {
             resources: request(dice),
-            retries: dice.pick(&[0, 0, 1, 2, 3]),
+            retries,
             timeout: dice.chance(25).then(|| dice.millis(100, 600) * pace),
-            priority: dice.pick(&[0, 0, 0, 1, -1, 5]),
+            priority,
+            is_short: false,
         }
     }
 
     fn of_child(dice: &mut Dice) -> Self {
         let resources = if dice.chance(80) { Resources::cpus(1) } else { cpus(PARTS / 2) };
-        Self { resources, retries: dice.pick(&[0, 1]), timeout: None, priority: 0 }
+        Self { resources, retries: dice.pick(&[0, 1]), timeout: None, priority: 0, is_short: false }
     }
 
     pub(crate) fn definition(&self) -> Definition {
@@ -102,6 +111,13 @@ impl Script {
     /// What a task of this function does, which runs `pace` times as long as most.
     pub(crate) fn any(dice: &mut Dice, kind: &Kind, pace: u32) -> Self {
         let act = Act::any(dice, kind);
+        if kind.is_short && !dice.chance(2) {
+            return Self {
+                before: dice.micros(1, 500),
+                after: dice.micros(1, 200),
+                ..Self::to_depth(dice, act, 0, 1)
+            };
+        }
         match dice.below(300) {
             0 => Self::chain(dice, CHAIN),
             1..=45 => {

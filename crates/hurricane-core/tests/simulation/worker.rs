@@ -1,5 +1,6 @@
 //! A simulated worker: starts after a while, and does what the script of its task says.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,16 +44,26 @@ pub(crate) enum WorkerStep {
     },
     Dies,
     GoesOn,
+    /// Answers that have gathered for long are sent.
+    Flushes,
 }
 
 /// The process.
 pub(crate) struct Worker {
     pub(crate) is_ready: bool,
-    /// The task that its node has sent it and knows no end of.
-    has: Option<Key>,
-    /// Whether that task has its resources.
+    /// The tasks that its node has sent it, less those that are void or over. They take turns with
+    /// the same room.
+    has: VecDeque<(RunId, Key)>,
+    /// Whether the first of them has its resources.
     pub(crate) has_room: bool,
+    /// What it has heard and not begun.
+    heard: VecDeque<(RunId, Key, Vec<u64>)>,
     run: Option<Run>,
+    /// Answers that gather before they are sent.
+    gathered: Vec<(RunId, Key, WorkerToNode)>,
+    /// What it shares with its node: the run begun last, and up to which run the others are void.
+    begun: Option<RunId>,
+    void: RunId,
     /// Until when it is stopped, and what comes to it meanwhile.
     paused: Option<Vec<WorkerStep>>,
     /// When the last of what is on its way to it, and from it, arrives.
@@ -98,9 +109,13 @@ impl Worker {
     pub(crate) fn new() -> Self {
         Self {
             is_ready: false,
-            has: None,
+            has: VecDeque::new(),
             has_room: false,
+            heard: VecDeque::new(),
             run: None,
+            gathered: Vec::new(),
+            begun: None,
+            void: RunId::default(),
             paused: None,
             hears_until: Time::default(),
             heard_until: Time::default(),
@@ -109,21 +124,53 @@ impl Worker {
 
     /// The task whose resources it uses.
     pub(crate) fn holds_room_for(&self) -> Option<Key> {
-        self.has.filter(|_| self.has_room)
+        self.has.front().filter(|_| self.has_room).map(|(_, key)| *key)
     }
 
     /// Its node sends it a task.
-    pub(crate) fn take_run(&mut self, key: Key) {
-        assert_eq!(self.has, None, "a worker runs one task at a time");
+    pub(crate) fn take_run(&mut self, run: RunId, key: Key) {
         assert!(self.is_ready, "a worker runs nothing before it is ready");
-        self.has = Some(key);
-        self.has_room = true;
+        self.has_room |= self.has.is_empty();
+        self.has.push_back((run, key));
+    }
+
+    /// Its node wants nothing of it any more up to a run, but what it has begun: what it has begun
+    /// last, and what it has not.
+    pub(crate) fn declare_void(&mut self, last: RunId) -> (Option<RunId>, Vec<Key>) {
+        self.void = last;
+        let begun = self.begun.unwrap_or_default();
+        let is_void = |run: RunId| run > begun && run <= last;
+        let void = self.has.iter().filter(|(run, _)| is_void(*run));
+        let keys = void.map(|(_, key)| *key).collect();
+        self.has.retain(|(run, _)| !is_void(*run));
+        self.has_room &= !self.has.is_empty();
+        (self.begun, keys)
     }
 
     fn end_run(&mut self) -> Option<Run> {
-        self.has = None;
-        self.has_room = false;
-        self.run.take()
+        let run = self.run.take()?;
+        self.has.retain(|(id, _)| *id != run.id);
+        self.has_room &= !self.has.is_empty();
+        Some(run)
+    }
+
+    /// The task whose answer is missing of the run begun last: that is to blame if it dies now.
+    fn to_blame(&self) -> Option<Key> {
+        let begun = self.begun?;
+        let gathered = self.gathered.iter().map(|(run, key, _)| (*run, *key));
+        let unanswered = gathered.chain(self.has.iter().copied());
+        unanswered.into_iter().find(|(run, _)| *run == begun).map(|(_, key)| key)
+    }
+
+    /// The next run that is not void. From here on it is begun.
+    fn begin_next(&mut self) -> Option<(RunId, Key, Vec<u64>)> {
+        loop {
+            let next = self.heard.pop_front()?;
+            if next.0 > self.void {
+                self.begun = Some(next.0);
+                return Some(next);
+            }
+        }
     }
 }
 
@@ -180,12 +227,14 @@ impl World {
                     self.on_worker_step(name, step);
                 }
             }
+            WorkerStep::Flushes => self.flush_answers(name),
         }
     }
 
     /// A worker's process ends, by itself or by somebody who is not its node.
     pub(crate) fn kill_worker(&mut self, name: WorkerName) {
-        if let Some(key) = self.worker(name).and_then(|worker| worker.has) {
+        let blamed = self.worker(name).and_then(|worker| worker.to_blame());
+        if let Some(key) = blamed {
             self.ledger.get_mut(key).deaths += 1;
         }
         self.bury_worker(name, "");
@@ -197,8 +246,15 @@ impl World {
 
     fn bury_worker(&mut self, name: WorkerName, stack: &str) {
         let death = Death { exit: Exit::Signal(9), stack: stack.into(), ..Death::default() };
-        self.tell_node_of(name, Event::WorkerDied { worker: name.worker, death });
-        self.nodes[name.node].workers.remove(&name.worker);
+        let begun = self.worker(name).and_then(|worker| worker.begun);
+        self.tell_node_of(name, Event::WorkerDied { worker: name.worker, begun, death });
+        let Some(worker) = self.nodes[name.node].workers.remove(&name.worker) else { return };
+        let lost = worker.gathered.iter().map(|(run, key, _)| (*run, *key));
+        for (run, key) in lost.chain(worker.has.iter().copied()) {
+            if Some(run) != worker.begun {
+                self.give_run_back(name.node, key);
+            }
+        }
     }
 
     fn on_worker_set_up(&mut self, name: WorkerName) {
@@ -212,7 +268,12 @@ impl World {
     fn on_worker_hears(&mut self, name: WorkerName, message: NodeToWorker) {
         match message {
             NodeToWorker::Run { run, arguments, inputs, .. } => {
-                self.on_run_came(name, run, decode_key(&arguments), &inputs);
+                let inputs = inputs.iter().map(value_of).collect();
+                let Some(worker) = self.worker(name) else { return };
+                worker.heard.push_back((run, decode_key(&arguments), inputs));
+                if worker.run.is_none() {
+                    self.begin_next_run(name);
+                }
             }
             NodeToWorker::Nested(message) => self.on_nested_answer(name, message),
             NodeToWorker::Object { object, value } => {
@@ -225,11 +286,12 @@ impl World {
         }
     }
 
-    fn on_run_came(&mut self, name: WorkerName, id: RunId, key: Key, inputs: &[Value]) {
+    fn begin_next_run(&mut self, name: WorkerName) {
+        let next = self.worker(name).and_then(Worker::begin_next);
+        let Some((id, key, came)) = next else { return self.flush_answers(name) };
         let (task, attempt) = self.nodes[name.node].assigned[&key];
         let execution = self.ledger.begin(task, attempt);
         let record = self.ledger.get(key);
-        let came: Vec<u64> = inputs.iter().map(value_of).collect();
         assert_eq!(came, record.inputs, "the inputs of {key:?} are right");
         let before = record.script.before;
         let began = self.now;
@@ -424,7 +486,7 @@ impl World {
         let record = self.ledger.get(key);
         let result = encode_value(record.result, execution, record.script.size);
         let ran = self.now.since(run.began);
-        self.say(name, WorkerToNode::Finished { run: run.id, result, ran });
+        self.answer_run(name, &run, WorkerToNode::Finished { run: run.id, result, ran });
     }
 
     fn raise(&mut self, name: WorkerName) {
@@ -432,13 +494,39 @@ impl World {
         self.ledger.get_mut(run.key).raised += 1;
         let ran = self.now.since(run.began);
         let exception = exception_of(run.key);
-        self.say(name, WorkerToNode::Raised { run: run.id, exception, ran });
+        self.answer_run(name, &run, WorkerToNode::Raised { run: run.id, exception, ran });
+    }
+
+    /// Answers gather while there is more to run; but not what a task says that had children.
+    fn answer_run(&mut self, name: WorkerName, run: &Run, answer: WorkerToNode) {
+        let gathers = run.children.is_empty() && self.dice.chance(70);
+        let delay = self.dice.millis(1, 9);
+        let Some(worker) = self.worker(name) else { return };
+        worker.gathered.push((run.id, run.key, answer));
+        if gathers {
+            self.after(delay, Happening::Worker { name, step: WorkerStep::Flushes });
+        } else {
+            self.flush_answers(name);
+        }
+        self.begin_next_run(name);
+    }
+
+    fn flush_answers(&mut self, name: WorkerName) {
+        let Some(worker) = self.worker(name) else { return };
+        for (_, _, answer) in std::mem::take(&mut worker.gathered) {
+            self.say(name, answer);
+        }
     }
 
     fn write_lines(&mut self, name: WorkerName, key: Key) {
         for line in 0..self.ledger.get(key).script.lines {
             let bytes = Bytes::from(format!("line {line} of {}\n", key.0));
-            let event = Event::WorkerWrote { worker: name.worker, stream: Stream::Stdout, bytes };
+            let event = Event::WorkerWrote {
+                worker: name.worker,
+                stream: Stream::Stdout,
+                run: self.run_of(name).map(|run| run.id),
+                bytes,
+            };
             self.tell_node_of(name, event);
         }
     }
@@ -448,6 +536,8 @@ impl World {
     }
 
     fn say(&mut self, name: WorkerName, message: WorkerToNode) {
+        // What has gathered goes first.
+        self.flush_answers(name);
         self.tell_node_of(name, Event::FromWorker { worker: name.worker, message });
     }
 

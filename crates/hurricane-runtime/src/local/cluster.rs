@@ -65,7 +65,7 @@ impl Cluster {
         };
         Self {
             scheduler: Scheduler::new(scheduler::Config { is_one_machine: true }),
-            node: Node::new(node::Config { id: NODE, name, resources }),
+            node: Node::new(node::Config { id: NODE, name, resources, has_queues: true }),
             began: Instant::now(),
             alarm: None,
             queue: VecDeque::from([Input::Scheduler(joined)]),

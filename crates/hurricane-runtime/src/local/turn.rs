@@ -117,6 +117,11 @@ fn carry_out(shared: &Shared, action: Action) -> bool {
         Action::ToWorker { worker, message } => {
             shared.wires.tell(worker, &shared.store.with_bytes(message));
         }
+        Action::Revoke { worker, last } => {
+            if let Some(revoked) = shared.wires.revoke(worker, last) {
+                shared.inbox.push_quietly(Input::Node(revoked));
+            }
+        }
         Action::KillWorker { worker, dump_stack } => {
             if !shared.wires.kill(worker, dump_stack) {
                 // It may be one that the loop is still to start.

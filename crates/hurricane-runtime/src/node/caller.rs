@@ -88,7 +88,7 @@ struct Run {
 enum Said {
     Message(WorkerId, WorkerToNode),
     /// It will not do it: as if a worker had died of it.
-    GaveBack(WorkerId),
+    GaveBack(Run),
 }
 
 /// The program's side.
@@ -123,7 +123,7 @@ impl Caller {
         let mut state = self.shared.lock();
         let Some(seat) = &mut state.seat else { return false };
         let Some((run, _)) = seat.in_hand.take() else { return false };
-        seat.say(Said::GaveBack(run.worker));
+        seat.say(Said::GaveBack(run));
         true
     }
 
@@ -134,7 +134,7 @@ impl Caller {
         let Some(seat) = &mut state.seat else { return };
         let in_hand = seat.in_hand.take().map(|(run, _)| run);
         for run in in_hand.into_iter().chain(seat.offered.take().map(|(run, _)| run)) {
-            seat.say(Said::GaveBack(run.worker));
+            seat.say(Said::GaveBack(run));
         }
     }
 
@@ -240,9 +240,13 @@ impl Seat {
 
     /// What a worker is told, with the bytes of stored values in their place.
     pub(crate) fn tell(&self, worker: WorkerId, message: NodeToWorker) {
-        let is_run = matches!(message, NodeToWorker::Run { .. });
-        if message == NodeToWorker::Stop || is_run && self.caller.shared.lock().has_left {
-            return self.kill(worker);
+        match message {
+            NodeToWorker::Stop => return self.kill(worker),
+            // As if it were begun and given back: this node must not try it again.
+            NodeToWorker::Run { run, .. } if self.caller.shared.lock().has_left => {
+                return self.bury(worker, Some(run));
+            }
+            _ => {}
         }
         self.change(|seat| match message {
             NodeToWorker::Define { id, function, .. } => {
@@ -277,7 +281,7 @@ impl Seat {
     /// it, and what it makes of it goes nowhere.
     pub(crate) fn kill(&self, worker: WorkerId) {
         self.change(|seat| seat.abandon(worker));
-        self.bury(worker);
+        self.bury(worker, None);
     }
 
     /// The session is over: what is run for it is of no use any more.
@@ -286,8 +290,8 @@ impl Seat {
         self.leave();
     }
 
-    fn bury(&self, worker: WorkerId) {
-        (self.report)(Event::WorkerDied { worker, death: Death::default() });
+    fn bury(&self, worker: WorkerId, begun: Option<RunId>) {
+        (self.report)(Event::WorkerDied { worker, begun, death: Death::default() });
     }
 
     fn change(&self, change: impl FnOnce(&mut Occupied)) {
@@ -315,7 +319,7 @@ async fn pass_on(seat: Weak<Seat>, mut said: UnboundedReceiver<Said>) {
         let Some(seat) = seat.upgrade() else { return };
         match said {
             Said::Message(worker, message) => (seat.report)(Event::FromWorker { worker, message }),
-            Said::GaveBack(worker) => seat.bury(worker),
+            Said::GaveBack(run) => seat.bury(run.worker, Some(run.run)),
         }
     }
 }
@@ -338,6 +342,10 @@ mod tests {
 
     const WORKER: WorkerId = WorkerId(1);
     const NOW: Duration = Duration::ZERO;
+
+    fn died(begun: Option<RunId>) -> Event {
+        Event::WorkerDied { worker: WORKER, begun, death: Death::default() }
+    }
 
     struct Setting {
         caller: Caller,
@@ -423,8 +431,7 @@ mod tests {
             setting.offer(1);
             heard(&caller);
             assert!(caller.give_back());
-            let died = Event::WorkerDied { worker: WORKER, death: Death::default() };
-            assert_eq!(setting.events().await, [died]);
+            assert_eq!(setting.events().await, [died(Some(RunId(1)))]);
             assert!(!caller.finish(Bytes::new()));
         });
     }
@@ -434,12 +441,11 @@ mod tests {
         in_node_thread(async || {
             let caller = Caller::default();
             let setting = Setting::sit(&caller);
-            let died = Event::WorkerDied { worker: WORKER, death: Death::default() };
             setting.offer(1);
             caller.leave();
-            assert_eq!(setting.events().await, std::slice::from_ref(&died));
+            assert_eq!(setting.events().await, [died(Some(RunId(1)))]);
             setting.offer(2);
-            assert_eq!(setting.events().await, [died]);
+            assert_eq!(setting.events().await, [died(Some(RunId(2)))]);
             assert_eq!(heard(&caller), None);
         });
     }
@@ -449,7 +455,6 @@ mod tests {
         in_node_thread(async || {
             let caller = Caller::default();
             let setting = Setting::sit(&caller);
-            let died = Event::WorkerDied { worker: WORKER, death: Death::default() };
             setting.offer(1);
             setting.seat.kill(WORKER);
             assert_eq!(heard(&caller), None, "it was not begun");
@@ -457,7 +462,7 @@ mod tests {
             assert_eq!(heard(&caller), Some(work(2)));
             setting.seat.kill(WORKER);
             assert!(!caller.finish(Bytes::new()));
-            assert_eq!(setting.events().await, [died.clone(), died]);
+            assert_eq!(setting.events().await, [died(None), died(None)]);
         });
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hurricane_core::id::WorkerId;
+use hurricane_core::id::{RunId, WorkerId};
 use hurricane_core::message::NodeToWorker;
 use hurricane_core::node::{Event, WorkerKind};
 use tokio::task::AbortHandle;
@@ -117,6 +117,20 @@ impl Crew {
             Self::Processes { wires, .. } => wires.flush(),
             Self::Caller { seat, .. } => seat.flush(),
         }
+    }
+
+    /// Keeps a worker from beginning what it has not begun, up to a run. What it says to that.
+    pub(super) fn revoke(&self, worker: WorkerId, last: RunId) -> Option<Event> {
+        match self {
+            Self::Processes { wires, .. } => wires.revoke(worker, last),
+            // It has no queue.
+            Self::Caller { .. } => None,
+        }
+    }
+
+    /// Whether its workers may have queues.
+    pub(super) fn has_queues(&self) -> bool {
+        matches!(self, Self::Processes { .. })
     }
 
     /// Ends a worker.

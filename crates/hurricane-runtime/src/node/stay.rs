@@ -235,7 +235,8 @@ impl<'a> Stay<'a> {
         let report = Box::new(move |event| inbox.push(Input::Node(event)));
         let crew = Crew::new(&self.common, self.member, name.clone(), report);
         let resources = self.member.resources.clone();
-        let machine = Node::new(node::Config { id, name: name.clone(), resources });
+        let has_queues = crew.has_queues();
+        let machine = Node::new(node::Config { id, name: name.clone(), resources, has_queues });
         let (began, actions) = (Instant::now(), Vec::new());
         self.joined = Some(Joined { id, machine, began, crew, actions });
         self.common.transfer.roster().enter(id);
@@ -273,6 +274,11 @@ impl<'a> Stay<'a> {
             Action::ToScheduler(message) => self.tell_scheduler(message),
             Action::StartWorker { worker, kind } => crew.start(worker, &kind),
             Action::ToWorker { worker, message } => crew.tell(worker, message),
+            Action::Revoke { worker, last } => {
+                if let Some(revoked) = crew.revoke(worker, last) {
+                    self.inbox.push(Input::Node(revoked));
+                }
+            }
             Action::KillWorker { worker, dump_stack } => crew.kill(worker, dump_stack),
             Action::Store { object, bytes } => {
                 self.common.store.insert(*id, ObjectId { node: *id, number: object }, bytes);

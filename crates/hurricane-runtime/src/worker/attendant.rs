@@ -118,7 +118,8 @@ impl Attendant {
             stack: self.take_stacks(),
             ..Death::default()
         };
-        (self.workers.report)(Event::WorkerDied { worker: self.wire.id, death });
+        let begun = self.wire.ledger.begun();
+        (self.workers.report)(Event::WorkerDied { worker: self.wire.id, begun, death });
         self.workers.forget(self.wire.id);
     }
 

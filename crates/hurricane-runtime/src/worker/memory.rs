@@ -29,7 +29,7 @@ impl Wires {
     /// Looks at each worker that runs something; false if none does.
     fn look_at_running(&self) -> bool {
         let living = self.living();
-        let running = living.iter().filter(|wire| wire.is_running.load(Ordering::Relaxed));
+        let running = living.iter().filter(|wire| wire.ledger.is_busy());
         running.map(|wire| wire.look_at_memory()).count() > 0
     }
 }

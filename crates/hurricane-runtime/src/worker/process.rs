@@ -20,10 +20,13 @@ use tokio::io::unix::AsyncFd;
 
 use super::wire::Wire;
 use super::wires::Wires;
+use crate::ledger::{self, NodeLedger};
 use crate::link::{self, Hello};
+use crate::marks::Nonce;
 use crate::platform::fork::Unshared;
 use crate::platform::signals::{self, Mask};
 use crate::platform::{machine, processes};
+use crate::randomness;
 
 /// Libraries read these when they are loaded, for how many threads to start.
 const THREAD_VARIABLES: [&str; 6] = [
@@ -129,6 +132,8 @@ impl Program {
     ) -> Result<Started, StartError> {
         let mark = format!("{}-{id}", self.mark);
         let (ours, theirs) = link::pair().map_err(|error| self.failed(error.into()))?;
+        let (ledger, file) = NodeLedger::make().map_err(|error| self.failed(error))?;
+        ledger::send(&file, &ours).map_err(|error| self.failed(error))?;
         let mut command = self.command_for(kind, &mark);
         command.stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
         let own_mask = self.mask.apply();
@@ -141,9 +146,11 @@ impl Program {
         let connected = || {
             let handle = Unshared::new(processes::open(process)?).watched(Interest::READABLE)?;
             let pipes = [pipe(stdout)?, pipe(stderr)?];
-            let wire = Arc::new(Wire::new(id, process, Unshared::new(ours), pipes));
+            let nonce = Nonce(randomness::bytes());
+            let wire = Wire::new(id, process, (Unshared::new(ours), pipes), (ledger, nonce));
+            let wire = Arc::new(wire);
             wires.add(&wire)?;
-            wire.push(&self.hello(stack_path));
+            wire.push(&self.hello(stack_path, nonce));
             wire.flush();
             Ok(Started { wire, handle, mark })
         };
@@ -169,13 +176,14 @@ impl Program {
         command
     }
 
-    fn hello(&self, stack_path: &Path) -> Hello {
+    fn hello(&self, stack_path: &Path, nonce: Nonce) -> Hello {
         Hello {
             node_process: std::process::id(),
             node_name: self.node_name.clone(),
             setup: self.setup.clone(),
             stack_path: Bytes::copy_from_slice(stack_path.as_os_str().as_bytes()),
             stack_signal: signals::stack_signal(),
+            nonce,
         }
     }
 

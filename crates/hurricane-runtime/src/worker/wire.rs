@@ -1,12 +1,12 @@
 //! What any thread may touch of a worker: its link, its outputs, and the wish that it ends.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{io, mem};
 
 use bytes::Bytes;
 use hurricane_core::frame::{Decoder, MAX_WORKER_FRAME_BYTES};
-use hurricane_core::id::WorkerId;
+use hurricane_core::id::{RunId, WorkerId};
 use hurricane_core::message::{Stream, WorkerToNode};
 use hurricane_core::node::Event;
 use rustix::io::Errno;
@@ -14,7 +14,9 @@ use rustix::process::Pid;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::ledger::NodeLedger;
 use crate::link::{self, Outgoing, Read};
+use crate::marks::{Marks, Nonce};
 use crate::platform::fork::Unshared;
 use crate::platform::processes;
 use crate::platform::readiness::Readiness;
@@ -43,7 +45,7 @@ pub(super) struct Wire {
     end: Mutex<End>,
     /// Something changed that its attendant must see to: `end`, or bytes that the link did not take.
     pub(super) changed: Notify,
-    pub(super) is_running: AtomicBool,
+    pub(super) ledger: NodeLedger,
     /// The largest resident memory that was seen.
     peak_memory_bytes: AtomicU64,
 }
@@ -54,6 +56,7 @@ struct Intake {
     link_is_open: bool,
     /// Whatever the worker has started may hold them as well.
     pipes_are_open: [bool; 2],
+    marks: [Marks; 2],
     chunk: Box<[u8]>,
 }
 
@@ -92,11 +95,18 @@ enum PipeRead {
 }
 
 impl Wire {
-    pub(super) fn new(id: WorkerId, process: Pid, link: Unshared, pipes: [Unshared; 2]) -> Self {
+    /// A worker's process, its link and outputs, its ledger and what marks its output.
+    pub(super) fn new(
+        id: WorkerId,
+        process: Pid,
+        (link, pipes): (Unshared, [Unshared; 2]),
+        (ledger, nonce): (NodeLedger, Nonce),
+    ) -> Self {
         let intake = Intake {
             decoder: Decoder::new(MAX_WORKER_FRAME_BYTES),
             link_is_open: true,
             pipes_are_open: [true; 2],
+            marks: STREAMS.map(|_| Marks::new(nonce)),
             chunk: vec![0; PIPE_READ_BYTES].into(),
         };
         Self {
@@ -108,7 +118,7 @@ impl Wire {
             outbox: Mutex::default(),
             end: End::Unwanted.into(),
             changed: Notify::new(),
-            is_running: AtomicBool::default(),
+            ledger,
             peak_memory_bytes: AtomicU64::default(),
         }
     }
@@ -174,11 +184,13 @@ impl Wire {
         report: &dyn Fn(Event),
     ) {
         match self.read_pipe_now(stream, intake) {
-            PipeRead::Bytes(bytes) => self.report_output(stream, bytes, report),
+            PipeRead::Bytes(bytes) => self.report_output(stream, bytes, intake, report),
             PipeRead::Blocked => {}
             PipeRead::Ended => {
                 intake.pipes_are_open[place_of(stream)] = false;
                 readiness.remove(&self.pipes[place_of(stream)]);
+                let rest = intake.marks[place_of(stream)].finish();
+                self.report_pieces(stream, rest, report);
             }
         }
     }
@@ -209,7 +221,7 @@ impl Wire {
                 && let PipeRead::Bytes(bytes) = self.read_pipe_now(stream, intake)
             {
                 drained += bytes.len();
-                self.report_output(stream, bytes, report);
+                self.report_output(stream, bytes, intake, report);
             }
         }
     }
@@ -228,8 +240,28 @@ impl Wire {
         }
     }
 
-    fn report_output(&self, stream: Stream, bytes: Bytes, report: &dyn Fn(Event)) {
-        report(Event::WorkerWrote { worker: self.id, stream, bytes });
+    fn report_output(
+        &self,
+        stream: Stream,
+        bytes: Bytes,
+        intake: &mut Intake,
+        report: &dyn Fn(Event),
+    ) {
+        let pieces = intake.marks[place_of(stream)].take(bytes);
+        self.report_pieces(stream, pieces, report);
+    }
+
+    /// What is not marked is most likely that of the run begun last.
+    fn report_pieces(
+        &self,
+        stream: Stream,
+        pieces: impl IntoIterator<Item = (Option<RunId>, Bytes)>,
+        report: &dyn Fn(Event),
+    ) {
+        for (run, bytes) in pieces {
+            let run = run.or_else(|| self.ledger.begun());
+            report(Event::WorkerWrote { worker: self.id, stream, run, bytes });
+        }
     }
 }
 
@@ -289,8 +321,8 @@ impl Wire {
     fn note_message(&self, message: &WorkerToNode) {
         match message {
             WorkerToNode::Ready => self.look_at_memory(),
-            WorkerToNode::Finished { .. } | WorkerToNode::Raised { .. } => {
-                self.is_running.store(false, Ordering::Relaxed);
+            WorkerToNode::Finished { run, .. } | WorkerToNode::Raised { run, .. } => {
+                self.ledger.note_answered(*run);
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hurricane_core::id::WorkerId;
+use hurricane_core::id::{RunId, WorkerId};
 use hurricane_core::message::NodeToWorker;
 use hurricane_core::node::Event;
 use rustix::process::Pid;
@@ -72,8 +72,9 @@ impl Wires {
     pub(crate) fn tell(&self, id: WorkerId, message: &NodeToWorker) {
         // One that is gone meanwhile has died, and that was or will be reported.
         if let Some(wire) = self.wire(id) {
-            if matches!(message, NodeToWorker::Run { .. }) {
-                self.note_run(&wire);
+            if let NodeToWorker::Run { run, .. } = message {
+                wire.ledger.note_sent(*run);
+                self.note_run();
             }
             if wire.push(message) {
                 self.registry().told.push_back(wire);
@@ -86,6 +87,13 @@ impl Wires {
         while let Some(wire) = self.next_told() {
             wire.flush();
         }
+    }
+
+    /// Keeps a worker from beginning what it has not begun, up to a run. What it says to that; nothing
+    /// if it is gone.
+    pub(crate) fn revoke(&self, id: WorkerId, last: RunId) -> Option<Event> {
+        let begun = self.wire(id)?.ledger.revoke(last);
+        Some(Event::Revoked { worker: id, last, begun })
     }
 
     /// Has a worker and its whole process tree ended; whether it is here.
@@ -175,8 +183,7 @@ impl Wires {
     }
 
     /// A worker is being told to run something.
-    fn note_run(&self, wire: &Wire) {
-        wire.is_running.store(true, Ordering::Relaxed);
+    fn note_run(&self) {
         if !self.is_watching_memory.load(Ordering::Relaxed) {
             self.run_began.notify_one();
         }

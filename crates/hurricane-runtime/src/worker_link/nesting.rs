@@ -25,6 +25,8 @@ pub(super) struct State {
     /// Counts the runs, so that a thread knows whether its task is the one that runs.
     run: u64,
     is_running: bool,
+    /// Whether the task that runs has used any of this.
+    is_used: bool,
     mailbox: Option<Weak<dyn Mailbox>>,
     /// Answers that nobody has taken yet, in their order.
     fetched: HashMap<ObjectId, VecDeque<Answer>>,
@@ -61,16 +63,21 @@ impl Nesting {
         *state = State { run, is_running: true, ..State::default() };
     }
 
-    /// The task is over: its connection closes, and threads that it left behind wait no more.
-    pub(super) fn end_run(&self) {
+    /// The task is over: its connection closes, and threads that it left behind wait no more. Whether
+    /// it had used any of this.
+    pub(super) fn end_run(&self) -> bool {
         let mut state = self.lock();
         state.is_running = false;
+        if !state.is_used {
+            return false;
+        }
         let mailbox = state.mailbox.take();
         drop(state);
         self.changed.notify_all();
         if let Some(mailbox) = mailbox.and_then(|mailbox| mailbox.upgrade()) {
             mailbox.close(ConnectionError::Closed);
         }
+        true
     }
 
     /// The node is gone.
@@ -80,8 +87,12 @@ impl Nesting {
 
     /// While it is held, the running task does not end. An error if none runs.
     pub(super) fn running(&self) -> Result<MutexGuard<'_, State>, ConnectionError> {
-        let state = self.lock();
-        if state.is_running { Ok(state) } else { Err(ConnectionError::Closed) }
+        let mut state = self.lock();
+        if !state.is_running {
+            return Err(ConnectionError::Closed);
+        }
+        state.is_used = true;
+        Ok(state)
     }
 
     pub(super) fn open_mailbox(&self, mailbox: Weak<dyn Mailbox>) -> Result<(), ConnectionError> {

@@ -1,0 +1,291 @@
+//! The worker's loop: takes runs from the node one after the other and answers for each, whatever it
+//! does. The GIL is held for as long as there is something to do.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hurricane_core::id::{DefinitionId, RunId};
+use hurricane_runtime::worker_link::Job;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use crate::connection::shared;
+use crate::simple;
+use crate::worker_link::{WorkerLink, unless_gone};
+
+/// Answers do not wait for the end of a run that may take longer.
+const SHORT: Duration = Duration::from_micros(300);
+
+/// The first byte of a plain pickle; what begins otherwise is `_serialize`'s to read.
+const PLAIN: u8 = 0x80;
+
+/// What a result that names one of these is written by: others have it not.
+const OWN_MODULES: [&[u8]; 2] = [b"__main__", b"__mp_main__"];
+
+/// How results below this are searched for names: a call of Python's takes longer.
+const SEARCHED_HERE_BYTES: usize = 256;
+
+/// What the loop needs of Python.
+#[derive(FromPyObject)]
+pub(crate) struct Tools {
+    loads_function: Py<PyAny>,
+    loads_arguments: Py<PyAny>,
+    dumps_result: Py<PyAny>,
+    describe_exception: Py<PyAny>,
+    /// Sends on what was printed, and puts the streams back in their places.
+    tidy_up: Py<PyAny>,
+    /// Standard output and error, between tasks.
+    streams: (Py<PyAny>, Py<PyAny>),
+    /// Whether these say of themselves when something was written.
+    are_noting: bool,
+}
+
+/// The loop.
+pub(crate) struct Serving<'py> {
+    py: Python<'py>,
+    link: &'py WorkerLink,
+    tools: Tools,
+    loads: Bound<'py, PyAny>,
+    dumps: Bound<'py, PyAny>,
+    dumps_named: Bound<'py, PyDict>,
+    /// The large buffers of the result that is being written.
+    buffers: Bound<'py, PyList>,
+    system: Bound<'py, PyDict>,
+    definitions: HashMap<DefinitionId, Definition>,
+    /// When the last run ended, if nothing was done since.
+    now: Option<Instant>,
+}
+
+/// A function that runs will name; unpickled by the first of them.
+struct Definition {
+    name: Box<str>,
+    pickled: Bytes,
+    function: Option<Py<PyAny>>,
+    is_short: bool,
+}
+
+impl<'py> Serving<'py> {
+    pub(crate) fn new(py: Python<'py>, link: &'py WorkerLink, tools: Tools) -> PyResult<Self> {
+        let pickle = py.import("_pickle")?;
+        let buffers = PyList::empty(py);
+        let dumps_named = PyDict::new(py);
+        dumps_named.set_item("protocol", 5)?;
+        dumps_named.set_item("buffer_callback", buffers.getattr("append")?)?;
+        let system = py.import("sys")?.getattr("__dict__")?.cast_into::<PyDict>()?;
+        Ok(Self {
+            py,
+            link,
+            tools,
+            loads: pickle.getattr("loads")?,
+            dumps: pickle.getattr("dumps")?,
+            dumps_named,
+            buffers,
+            system,
+            definitions: HashMap::new(),
+            now: None,
+        })
+    }
+
+    /// Does so until the node says that this was all, or is gone.
+    pub(crate) fn serve(mut self) -> PyResult<()> {
+        while let Some(job) = self.next_job() {
+            self.obey(job)?;
+            if self.link.link().is_forked() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
+        let link = self.link.link();
+        link.receive_now().or_else(|| {
+            self.now = None;
+            self.py.detach(|| link.receive()).ok().flatten()
+        })
+    }
+
+    /// A function of its own, so that no large argument outlives its task while the worker is idle.
+    fn obey(&mut self, job: Job) -> PyResult<()> {
+        match job {
+            Job::Define { id, name, function } => {
+                let definition =
+                    Definition { name, pickled: function, function: None, is_short: false };
+                self.definitions.insert(id, definition);
+                Ok(())
+            }
+            Job::Forget { id } => {
+                self.definitions.remove(&id);
+                Ok(())
+            }
+            Job::Run { run, definition, arguments, inputs } => {
+                self.run(run, definition, &arguments, &inputs)
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        run: RunId,
+        definition: DefinitionId,
+        arguments: &[u8],
+        inputs: &[Bytes],
+    ) -> PyResult<()> {
+        if !self.definitions.get(&definition).is_some_and(|definition| definition.is_short) {
+            self.flush();
+        }
+        self.link.begin_run(run);
+        let function = self.function(definition);
+        let began = self.now.unwrap_or_else(Instant::now);
+        let answer = function.and_then(|function| self.answer(&function, arguments, inputs));
+        let answer = match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.describe(error, definition)?),
+        };
+        self.link.stop_running();
+        self.tidy_up()?;
+        let ended = Instant::now();
+        let ran = ended.saturating_duration_since(began);
+        if let Some(definition) = self.definitions.get_mut(&definition) {
+            definition.is_short = ran <= SHORT;
+        }
+        self.now = Some(ended);
+        let link = self.link.link();
+        match answer {
+            Ok(answer) => {
+                if link.finished_for_now(run, answer, ran, ended) {
+                    self.flush();
+                }
+            }
+            Err(description) => {
+                self.now = None;
+                self.py.detach(|| unless_gone(link.raised(run, description, ran)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls a function, and writes down what it returns.
+    fn answer(
+        &self,
+        function: &Bound<'py, PyAny>,
+        arguments: &[u8],
+        inputs: &[Bytes],
+    ) -> PyResult<Bytes> {
+        let simple =
+            if inputs.is_empty() { simple::loads_arguments(self.py, arguments) } else { None };
+        let result = if let Some(positional) = simple {
+            function.call1(positional)?
+        } else {
+            let (positional, named) = self.loads_arguments(arguments, inputs)?;
+            function.call(positional, (!named.is_empty()).then_some(&named))?
+        };
+        self.dumps_result(&result)
+    }
+
+    fn loads_arguments(
+        &self,
+        arguments: &[u8],
+        inputs: &[Bytes],
+    ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let pickled = PyBytes::new(self.py, arguments);
+        let loaded = if inputs.is_empty() && arguments.first() == Some(&PLAIN) {
+            self.loads.call1((pickled,))?
+        } else {
+            let inputs = inputs.iter().map(|input| PyBytes::new(self.py, input));
+            let inputs = PyList::new(self.py, inputs)?;
+            self.tools.loads_arguments.bind(self.py).call1((pickled, inputs))?
+        };
+        loaded.extract()
+    }
+
+    /// As `dumps_result` does, which is asked when there is more to it.
+    fn dumps_result(&self, result: &Bound<'py, PyAny>) -> PyResult<Bytes> {
+        if let Some(pickle) = simple::dumps(result) {
+            return Ok(Bytes::copy_from_slice(pickle.as_bytes()));
+        }
+        let pickled = self.dumps.call((result,), Some(&self.dumps_named));
+        let is_plain = self.buffers.is_empty();
+        if !is_plain {
+            self.buffers.del_slice(0, self.buffers.len())?;
+        }
+        if is_plain
+            && let Ok(pickled) = pickled
+            && let Ok(pickled) = pickled.cast_into::<PyBytes>()
+            && !self.names_own(&pickled)?
+        {
+            return Ok(shared(pickled.into()));
+        }
+        let pickled = self.tools.dumps_result.bind(self.py).call1((result,))?;
+        Ok(shared(pickled.extract()?))
+    }
+
+    /// Whether a pickle may name something that only this process has.
+    fn names_own(&self, pickled: &Bound<'py, PyBytes>) -> PyResult<bool> {
+        let bytes = pickled.as_bytes();
+        if bytes.len() < SEARCHED_HERE_BYTES {
+            let names = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+            return Ok(OWN_MODULES.into_iter().any(names));
+        }
+        for name in OWN_MODULES {
+            if pickled.contains(PyBytes::new(self.py, name))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn function(&mut self, id: DefinitionId) -> PyResult<Bound<'py, PyAny>> {
+        let definition = self.definitions.get_mut(&id).expect("a run's definition came before it");
+        if let Some(function) = &definition.function {
+            return Ok(function.bind(self.py).clone());
+        }
+        // First, since an initializer may come with it. It does not count as time of the task.
+        self.now = None;
+        let pickled = PyBytes::new(self.py, &definition.pickled);
+        let function = self.tools.loads_function.bind(self.py).call1((pickled,))?;
+        definition.pickled = Bytes::new();
+        definition.function = Some(function.clone().unbind());
+        Ok(function)
+    }
+
+    fn describe(&self, error: PyErr, definition: DefinitionId) -> PyResult<Bytes> {
+        let name = self.definitions.get(&definition).map_or("", |definition| &definition.name);
+        let error = error.into_value(self.py);
+        let node = self.link.link().node_name();
+        let describe = self.tools.describe_exception.bind(self.py);
+        Ok(shared(describe.call1((error, node, name))?.extract()?))
+    }
+
+    /// Sends on what the task printed: its lines must not follow its end.
+    fn tidy_up(&self) -> PyResult<()> {
+        let wrote = self.link.wrote();
+        if wrote || !self.tools.are_noting || !self.has_its_streams()? {
+            self.tools.tidy_up.bind(self.py).call0()?;
+        }
+        if wrote {
+            self.link.end_output(self.py);
+        }
+        Ok(())
+    }
+
+    fn has_its_streams(&self) -> PyResult<bool> {
+        let is = |stream: &Py<PyAny>, now: Option<Bound<'py, PyAny>>| {
+            now.is_some_and(|now| now.is(stream))
+        };
+        let (stdout, stderr) = &self.tools.streams;
+        Ok(is(stdout, self.system.get_item(intern!(self.py, "stdout"))?)
+            && is(stderr, self.system.get_item(intern!(self.py, "stderr"))?))
+    }
+
+    fn flush(&mut self) {
+        let link = self.link.link();
+        if link.has_gathered() {
+            self.now = None;
+            self.py.detach(|| unless_gone(link.flush()));
+        }
+    }
+}
