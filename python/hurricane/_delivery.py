@@ -6,7 +6,6 @@ nobody holds a client any more, as executors of the standard library do.
 
 import sys
 import threading
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import wait as wait_for_futures
@@ -18,16 +17,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
 from hurricane import _exit
-from hurricane._ending import (
-    Cancelled,
-    Ending,
-    Failed,
-    Location,
-    Raised,
-    Stored,
-    scheduler_lost,
-    setup_failure,
-)
+from hurricane._ending import Location, scheduler_lost, setup_failure
 from hurricane._exceptions import NotSerializable
 from hurricane._future import Future, end_all
 from hurricane._native import Connection, Local, Remote
@@ -45,8 +35,7 @@ from hurricane._serialize import (
 from hurricane._sizes import Measured
 from hurricane._waiting import NOTHING_TO_GIVE_BACK, Waiters, Waiting
 
-# How long a handle that was dropped may keep its value, and a program its workers after the last
-# client was dropped: finalizers may run anywhere, so they cannot wake this thread.
+# How often a callback that waits looks for what is no news to the thread that it runs in.
 _ATTENTION_SECONDS = 0.1
 
 # How long somebody who waits for a stored value does not look whether it lies elsewhere by now.
@@ -148,13 +137,12 @@ class Delivery:
         self._waiting = waiting
         self._place = place
         self._definitions = _Definitions(connection, place)
-        self._pending: dict[int, Future[Any]] = {}
-        self._released: deque[int] = deque()
         self._unwanted: deque[Future[Any]] = deque()
-        self._stored: weakref.WeakValueDictionary[int, Stored] = weakref.WeakValueDictionary()
         self._is_ending = False
         # A definition must not be forgotten between its making and its use.
         self._submitting = threading.RLock()
+        # Futures that are watched for failures only, which keep nothing alive themselves.
+        self._kept: dict[int, Future[Any]] = {}
         # Futures that have ended and whose callbacks have not run yet.
         self._ended: deque[Future[Any]] = deque()
         self._is_over = threading.Event()
@@ -186,24 +174,29 @@ class Delivery:
         named: dict[str, Any],
     ) -> Future[Any]:
         """Submit a call. What cannot be submitted is told by the future."""
-        future: Future[Any] = Future(self, options.name or function.name)
+        future: Future[Any] = Future(self, options.name or function.name, self._connection)
         try:
             if function.error is not None:
                 raise function.error
             self._send(future, function, options, positional, named)
         except EndedBefore as early:
-            end_all([(future, early.ending)])
+            future._end_before(early.ending)
         except NotSerializable as error:
-            end_all([(future, Raised(error))])
+            future._end_before(error)
         return future
 
     def put(self, value: Any) -> Object:
         """Make an object."""
         pickled = dumps_result(value, self._place.own_modules())
-        self._release()
         while (number := self._connection.put(pickled)) < 0:
             self._wait_for_allowance()
-        return Object(number, self._released, self)
+        return Object(number, self)
+
+    def release(self, number: int) -> None:
+        """Let go a value. May be called by finalizers, which may run anywhere."""
+        if not self.is_forked:
+            with suppress(RuntimeError):  # All is over anyway.
+                self._connection.release([number])
 
     def _send(
         self,
@@ -229,12 +222,6 @@ class Delivery:
             ended = [found for found in dependencies if isinstance(found, Future)]
             wait_for_futures(ended, return_when=FIRST_COMPLETED)
             arguments, dependencies = dumps_arguments(positional, named, self, own_modules)
-        future.number = number
-        self._pending[number] = future
-        if future.done():
-            self._pending.pop(number, None)
-        if self._released:
-            self._release()
 
     def _wait_for_allowance(self) -> None:
         with self.waiting():
@@ -245,13 +232,13 @@ class Delivery:
 
     def cancel(self, future: Future[Any]) -> None:
         """Tell the scheduler that nobody wants this task's result."""
-        self._pending.pop(future.number, None)
         with suppress(RuntimeError):  # All is over anyway.
             self._connection.cancel(future.number)
 
     def cancel_later(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel futures soon. To be called by finalizers, which may run anywhere."""
         self._unwanted.extend(futures)
+        self._wake()
 
     def is_running(self, future: Future[Any]) -> bool:
         """Whether the task has room on a node."""
@@ -293,6 +280,18 @@ class Delivery:
             self._waiting.end(has_come=has_come)
         return has_come
 
+    def keep(self, future: Future[Any]) -> None:
+        """Keep alive a future that is watched for failures only. Those that have ended are let go
+        one by one, as others come."""
+        kept = self._kept
+        while kept and (oldest := kept[next(iter(kept))]).done():
+            kept.pop(oldest.number, None)
+        kept[future.number] = future
+
+    def let_go(self, future: Future[Any]) -> None:
+        """Do so no more."""
+        self._kept.pop(future.number, None)
+
     def wait_without_blocking(self, future: Future[Any]) -> None:
         """Be taken to wait for a task until it has ended, as an event loop does."""
         waiting = self._waiting
@@ -306,13 +305,17 @@ class Delivery:
         wait: Callable[[float | None], bool],
         timeout: float | None,
     ) -> bool:
-        if get_ident() == self._thread.ident:
+        if self.is_delivering():
             return self._deliver_until(is_met, wait, timeout)
         return wait(timeout)
 
+    def is_delivering(self) -> bool:
+        """Whether this is the thread that brings the results of watched futures."""
+        return get_ident() == self._thread.ident
+
     def is_waited_for_plainly(self) -> bool:
         """Whether `wait` does no more in this thread than it is given."""
-        return self._waiting is None and get_ident() != self._thread.ident
+        return self._waiting is None and not self.is_delivering()
 
     def check_process(self) -> None:
         """Raise RuntimeError in a child of the process that made this."""
@@ -328,6 +331,9 @@ class Delivery:
     def finish(self) -> None:
         """Let what was submitted run, and then end. Does not wait; may be called by finalizers."""
         self._is_ending = True
+        if not self.is_forked:
+            with suppress(RuntimeError):  # All is over anyway.
+                self._connection.finish()
 
     def cancel_waiting(self) -> None:
         """Cancel every task that does not run yet."""
@@ -336,8 +342,8 @@ class Delivery:
 
     def cancel_all(self) -> None:
         """Cancel every task, also those that run."""
-        for future in list(self._pending.values()):
-            future.cancel()
+        with suppress(RuntimeError):  # All is over anyway.
+            self._connection.cancel_all()
 
     def is_of(self, connection: Connection) -> bool:
         """Whether this is the delivery of that connection."""
@@ -346,10 +352,6 @@ class Delivery:
     def wait_until_finished(self) -> None:
         """Wait until all is over, in words if it takes long. Ctrl-C ends it at once."""
         try:
-            if not self._pending and not self._connection.pending():
-                # Nothing more will come in to wake the thread.
-                self._bring_stored()
-                self._connection.close()
             if not self._join(_SILENCE_SECONDS):
                 self._say_what_is_waited_for()
                 self._join(None)
@@ -359,13 +361,18 @@ class Delivery:
 
     def wait_for_pending(self) -> None:
         """Wait until everything submitted so far has ended; what a running task does instead."""
-        wait_for_futures(list(self._pending.values()))
+        connection, last = self._connection, self._connection.last_number()
+        if not connection.wait_until_over(last, 0):
+            self.wait(
+                lambda: connection.wait_until_over(last, 0),
+                lambda timeout: connection.wait_until_over(last, timeout),
+                None,
+            )
 
     def kill(self) -> None:
         """End everything at once: tasks, workers, threads."""
         self._is_ending = True
         self._connection.close()
-        self._cancel_pending()
         if self.cluster is not None:
             self.cluster.stop()
         self._join(None)
@@ -388,7 +395,7 @@ class Delivery:
 
     def _run(self) -> None:
         try:
-            while self._deliver_next(_ATTENTION_SECONDS):
+            while self._deliver_next(None):
                 self._call_back()
                 if self._is_ending and not self._connection.pending():
                     break
@@ -398,7 +405,13 @@ class Delivery:
             finally:
                 self._is_over.set()
 
-    def _deliver_next(self, timeout: float) -> bool:
+    def _wake(self) -> None:
+        """Have the thread look around soon. May be called by finalizers."""
+        if not self.is_forked:
+            with suppress(RuntimeError):  # All is over anyway.
+                self._connection.wake()
+
+    def _deliver_next(self, timeout: float | None) -> bool:
         """Wait for what comes in and deal with it; false when nothing more will come.
 
         A function of its own, so that nothing of it is held while the next one is waited for.
@@ -410,7 +423,6 @@ class Delivery:
         del events
         while self._unwanted:
             self._unwanted.popleft().cancel()
-        self._release()
         return True
 
     def _deliver_until(
@@ -439,30 +451,22 @@ class Delivery:
                 except BaseException:
                     # Even `SystemExit` ends no more than the callback.
                     LOGGER.critical("Exception in a callback:", exc_info=True)
-                # Not before: a callback may submit, and until then all must not seem to be over.
-                self._pending.pop(future.number, None)
 
     def _deliver(self, events: Sequence[tuple[Any, ...]]) -> None:
-        endings: list[tuple[Future[Any], Ending]] = []
+        ended = []
         for event in events:
             match event:
-                case ("done", future, result):
-                    endings.append((future, result))
-                case ("stored", future, node, number, _size):
-                    endings.append((future, self._make_stored(future, (node, number))))
-                case ("failed", future, failure, cause):
-                    endings.append((future, Failed(failure, cause)))
-                case ("cancelled", future, cause):
-                    endings.append((future, Cancelled(cause)))
+                case ("ended", future):
+                    ended.append(future)
+                case ("failed", number) if number in self._kept:
+                    ended.append(self._kept.pop(number))
                 case _:
                     self._take_in(event)
-        self._end_tasks(endings)
+        self._ended.extend(end_all(ended))
 
     def _take_in(self, event: tuple[Any, ...]) -> None:
         """Deal with what ends no task."""
         match event:
-            case ("restored", number, ended):
-                self._restore(number, ended)
             case ("output", name, number, node, is_stderr, text, dropped):
                 write_output(f"{name}-{number}", node, text, dropped, is_stderr=is_stderr)
             case ("setup_failed", description):
@@ -472,20 +476,17 @@ class Delivery:
             case ("scheduler_lost", reason):
                 self.broken = scheduler_lost(reason)
 
-    def _end_tasks(self, endings: Sequence[tuple[Future[Any], Ending]]) -> None:
-        self._ended.extend(end_all(endings))
-        for future, _ in endings:
-            if not future._made_callbacks and future._on_failure is None:
-                self._pending.pop(future.number, None)
+    def fetch(self, location: Location) -> bytes | None:
+        """Wait a while for a stored value.
 
-    def _make_stored(self, future: Future[Any], location: Location) -> Stored:
-        stored = Stored(future.number, self._released, self._fetch, location)
-        self._stored[future.number] = stored
-        return stored
-
-    def _fetch(self, location: Location) -> bytes | None:
-        """Wait a while for a stored value."""
-        is_delivering = get_ident() == self._thread.ident
+        Raises
+        ------
+        KeyError
+            If it is gone.
+        RuntimeError
+            If the connection is.
+        """
+        is_delivering = self.is_delivering()
         try:
             value = self._connection.fetch(*location, 0 if is_delivering else _FETCH_SECONDS)
         except KeyError:
@@ -499,59 +500,24 @@ class Delivery:
             self._deliver_next(_FETCH_SECONDS)
         return value
 
-    def _restore(self, number: int, ended: tuple[Any, ...]) -> None:
-        """Take in how a task ended that ran again, because its value was lost with its node."""
-        stored = self._stored.get(number)
-        if stored is None:
-            return
-        match ended:
-            case ("done", _, result):
-                stored.restored = result
-            case ("stored", _, node, place, _size):
-                stored.move((node, place))
-            case ("failed", _, failure, cause):
-                stored.restored = Failed(failure, cause)
-            case ("cancelled", _, cause):
-                stored.restored = Cancelled(cause)
-
     def _break(self, description: bytes) -> None:
         if self.broken is None:
             self.broken = setup_failure(description)
             cause = self.broken.__cause__
             LOGGER.critical("Exception in initializer:", exc_info=cause or self.broken)
 
-    def _release(self) -> None:
-        numbers = []
-        while self._released:
-            numbers.append(self._released.popleft())
-        if numbers:
-            with suppress(RuntimeError):  # All is over anyway.
-                self._connection.release(numbers)
-
     def _end(self) -> None:
         """Leave nothing behind; only then is the thread over."""
-        self._bring_stored()
+        # They can be asked for after the end, too.
+        self._connection.bring_stored(self._place.is_far)
         if self._waiting is None:
             self._connection.close()
             # What was submitted until then is given back, each task once.
             while self._deliver_next(0):
                 pass
-        self._cancel_pending()
+        self._call_back()
         if self.cluster is not None:
             self.cluster.stop()
-
-    def _bring_stored(self) -> None:
-        """Take over the results that lie in stores: they can be asked for after the end, too."""
-        for stored in list(self._stored.values()):
-            # Whoever asks for it is told that it is lost, if it is.
-            with suppress(KeyError, RuntimeError):
-                stored.bring()
-
-    def _cancel_pending(self) -> None:
-        futures = list(self._pending.values())
-        self._pending.clear()
-        self._ended.extend(end_all((future, Cancelled(None)) for future in futures))
-        self._call_back()
 
 
 class _Measurements(OrderedDict[bytes, Measured]):

@@ -2,6 +2,9 @@
 
 mod command_line;
 mod connection;
+mod encoding;
+mod future;
+mod imports;
 mod incoming;
 mod local;
 mod nodes;
@@ -10,6 +13,7 @@ mod resources;
 mod sentence;
 mod server;
 mod slave;
+mod slot;
 mod snapshot;
 mod waiting;
 mod worker_link;
@@ -22,6 +26,8 @@ mod _native {
     use crate::command_line::command_line;
     #[pymodule_export]
     use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::future::NativeFuture;
     #[pymodule_export]
     use crate::local::Local;
     #[pymodule_export]

@@ -12,12 +12,13 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::connection::{Connection, python_error, shared};
 use crate::sentence;
+use crate::slot::Task;
 use crate::waiting::timeout_duration;
 
 /// A worker process's link to its node.
 #[pyclass(frozen, module = "hurricane._native")]
 pub(crate) struct WorkerLink {
-    link: worker_link::WorkerLink<Py<PyAny>>,
+    link: worker_link::WorkerLink<Task>,
     /// What the running task was given: within a run it is one object for Python, too.
     connection: Mutex<Option<Py<Connection>>>,
 }
@@ -93,7 +94,7 @@ impl WorkerLink {
         if let Some(open) = &*connection {
             return Ok(open.clone_ref(py));
         }
-        let opened = Connection::new(self.link.connect().map_err(python_error)?);
+        let opened = Connection::of_task(self.link.connect().map_err(python_error)?);
         Ok(connection.insert(Py::new(py, opened)?).clone_ref(py))
     }
 
