@@ -325,6 +325,7 @@ fn tuple(py: Python<'_>, received: Received<Task>) -> PyResult<Option<Bound<'_, 
         }
         Received::SetupFailed { error } => incoming::setup_failed(py, &error).map(Some),
         Received::Stalled(stall) => incoming::stalled(py, &stall).map(Some),
+        Received::Woken => Ok(None),
         Received::Notice(sentence) => incoming::notice(py, &sentence).map(Some),
         Received::Lost(reason) => incoming::lost(py, &reason).map(Some),
     }

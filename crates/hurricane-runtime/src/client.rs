@@ -109,6 +109,9 @@ pub enum Received<F> {
     Stalled(Stall),
     /// A sentence for people: what this end waits for.
     Notice(Box<str>),
+    /// Nothing came in, but [`Connection::wake`] was called, or nothing is pending after
+    /// [`Connection::finish`].
+    Woken,
     /// The scheduler is gone, and with it every task that has not ended.
     Lost(EndReason),
 }
@@ -282,9 +285,8 @@ impl<F: Handle> Connection<F> {
         Ok(self.shared.sink.fetch(object, timeout))
     }
 
-    /// What has come in and handles did not see to; waits for the first. Nothing after `timeout`, or
-    /// when there is something else to look after: see [`Connection::wake`] and
-    /// [`Connection::finish`]. Once closed, what came before that; then none.
+    /// What has come in and handles did not see to; waits for the first. Nothing after `timeout`.
+    /// Once closed, what came before that; then none.
     pub fn receive(
         &self,
         timeout: Option<Duration>,
@@ -301,14 +303,14 @@ impl<F: Handle> Connection<F> {
                 return Ok(None);
             }
             if state.is_to_look_around() {
-                break;
+                state.is_woken = false;
+                return Ok(Some(vec![Received::Woken]));
             }
             let Some(waited) = wait_once(&self.shared.arrived, state, deadline) else {
                 return Ok(Some(Vec::new()));
             };
             state = waited;
         }
-        state.is_woken = false;
         Ok(Some(state.take_incoming()))
     }
 
