@@ -4,7 +4,6 @@ All clients of one connection share this. It lives on until the last task has en
 nobody holds a client any more, as executors of the standard library do.
 """
 
-import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -13,23 +12,21 @@ from concurrent.futures._base import FIRST_COMPLETED, LOGGER
 from contextlib import AbstractContextManager, suppress
 from threading import get_ident
 from time import monotonic
-from types import BuiltinFunctionType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 from hurricane import _exit
 from hurricane._ending import Location, scheduler_lost, setup_failure
 from hurricane._exceptions import NotSerializable
+from hurricane._functions import Function, encode_function
 from hurricane._future import Future, end_all
-from hurricane._native import Connection, Local, Remote
+from hurricane._native import Calls, Connection, Local, Remote
 from hurricane._object import Object
 from hurricane._options import Options
 from hurricane._output import write_notice, write_output
 from hurricane._place import Place
 from hurricane._serialize import (
-    OWN_MODULES,
     EndedBefore,
     dumps_arguments,
-    dumps_function,
     dumps_result,
 )
 from hurricane._sizes import Measured
@@ -48,63 +45,6 @@ _SILENCE_SECONDS = 5.0
 # must stay within bounds.
 _MAX_DEFINITIONS = 1_000
 _MAX_DEFINITION_BYTES = 64 << 20
-
-# Functions that go by name go as the same bytes each time, which take a while to make.
-_PLAIN_FUNCTIONS = (FunctionType, BuiltinFunctionType)
-_by_name: "dict[Callable[..., Any], Function]" = {}
-
-# What people call a task is at most this long.
-_MAX_NAME_CHARACTERS = 60
-
-
-class Function(NamedTuple):
-    """A function as it travels, or why it cannot."""
-
-    name: str
-    pickled: bytes
-    error: NotSerializable | None = None
-
-
-def encode_function(
-    function: Callable[..., Any],
-    name: str | None = None,
-    own_modules: Sequence[str] = OWN_MODULES,
-) -> Function:
-    """Pickle a function; that it cannot be is found out by whoever waits for its results."""
-    known = _by_name.get(function) if type(function) in _PLAIN_FUNCTIONS else None
-    if known is not None and _is_importable(function, own_modules):
-        return known if name is None else known._replace(name=name)
-    try:
-        encoded = Function(name_of(function), dumps_function(function, own_modules))
-    except NotSerializable as error:
-        encoded = Function(name_of(function), b"", error)
-    if type(function) in _PLAIN_FUNCTIONS and _is_importable(function, own_modules):
-        if len(_by_name) >= _MAX_DEFINITIONS:
-            _by_name.clear()
-        _by_name[function] = encoded
-    return encoded if name is None else encoded._replace(name=name)
-
-
-def _is_importable(function: Callable[..., Any], own_modules: Sequence[str]) -> bool:
-    """Whether a function's name in its module, at this moment, means this function everywhere."""
-    module = function.__module__
-    return (module or "").partition(".")[0] not in own_modules and getattr(
-        sys.modules.get(module), function.__name__, None
-    ) is function
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """What people call a function.
-
-    Examples
-    --------
-    >>> import functools
-    >>> name_of(len), name_of(functools.partial(pow, 2)), name_of(lambda: 0)
-    ('len', 'pow', '<lambda>')
-    """
-    inner = getattr(function, "func", function)
-    name = getattr(inner, "__name__", None)
-    return str(name or type(function).__name__)[:_MAX_NAME_CHARACTERS]
 
 
 class Delivery:
@@ -184,6 +124,26 @@ class Delivery:
         except NotSerializable as error:
             future._end_before(error)
         return future
+
+    def calls(self) -> Calls:
+        """Make a short way to submit."""
+        return Calls(self._connection, Future)
+
+    def teach(
+        self,
+        calls: Calls,
+        function: Callable[..., Any],
+        encoded: Function,
+        options: Options,
+    ) -> None:
+        """Let calls of a function go the short way, if that can be."""
+        footprint = encoded.footprint
+        if footprint is None or calls.knows(function, footprint):
+            return
+        with self._submitting:
+            definition = self._definitions.number_of(encoded, options)
+            parts = self, options.name or encoded.name, self._connection
+            calls.learn(function, footprint, definition, parts)
 
     def put(self, value: Any) -> Object:
         """Make an object."""
@@ -281,8 +241,10 @@ class Delivery:
         return has_come
 
     def keep(self, future: Future[Any]) -> None:
-        """Keep alive a future that is watched for failures only. Those that have ended are let go
-        one by one, as others come."""
+        """Keep alive a future that is watched for failures only.
+
+        Those that have ended are let go one by one, as others come.
+        """
         kept = self._kept
         while kept and (oldest := kept[next(iter(kept))]).done():
             kept.pop(oldest.number, None)
@@ -331,6 +293,7 @@ class Delivery:
     def finish(self) -> None:
         """Let what was submitted run, and then end. Does not wait; may be called by finalizers."""
         self._is_ending = True
+        self._connection.slow_down()
         if not self.is_forked:
             with suppress(RuntimeError):  # All is over anyway.
                 self._connection.finish()
@@ -475,6 +438,7 @@ class Delivery:
                 write_notice(what)
             case ("scheduler_lost", reason):
                 self.broken = scheduler_lost(reason)
+                self._connection.slow_down()
 
     def fetch(self, location: Location) -> bytes | None:
         """Wait a while for a stored value.
@@ -503,6 +467,7 @@ class Delivery:
     def _break(self, description: bytes) -> None:
         if self.broken is None:
             self.broken = setup_failure(description)
+            self._connection.slow_down()
             cause = self.broken.__cause__
             LOGGER.critical("Exception in initializer:", exc_info=cause or self.broken)
 

@@ -227,7 +227,7 @@ class Future(NativeFuture, StandardFuture[T], Generic[T]):
 
     def _open(self) -> Opened:
         """Unpickle the ending, once; nothing if the task has not ended."""
-        if self._on_failure is not None:
+        if self._on_failure is not None and self.done():
             self._delivery.let_go(self)
         opened = self._open_here()
         if opened is not None:

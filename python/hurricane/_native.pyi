@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
 
 __all__ = [
+    "Calls",
     "Connection",
+    "Footprint",
     "Local",
     "NativeFuture",
     "Nodes",
@@ -148,6 +150,52 @@ class Nodes:
         """End it with its workers. Idempotent; returns when no process is left."""
 
 @final
+class Calls:
+    """Submits calls of functions that are known already, with arguments that are simple."""
+
+    def __new__(cls, connection: Connection, future_type: type[NativeFuture]) -> Self: ...
+    def submit(
+        self, function: object, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any | None:
+        """Submit a call; the future, or None if that must go the long way."""
+
+    def learn(
+        self,
+        function: object,
+        footprint: Footprint,
+        definition: int,
+        parts: tuple[Any, str, Connection],
+    ) -> None:
+        """From now on calls of this function are submitted here, as long as it does not change.
+
+        `parts`: what its futures are made of.
+        """
+
+    def knows(self, function: object, footprint: Footprint) -> bool:
+        """Whether this is known of a function."""
+
+    def beside(self) -> Calls:
+        """One for other options, which closes with this one."""
+
+    def close(self) -> None:
+        """Everything goes the long way from now on."""
+
+@final
+class Footprint:
+    """Of what the bytes of a function were made, to tell whether they still say it."""
+
+    def __new__(cls, checks: Sequence[tuple[Any, ...]]) -> Self:
+        """Make it of these:
+
+        ("attribute", holder, name, value), ("item", dictionary, key, value),
+        ("no item", dictionary, key), ("length", dictionary, length),
+        ("global", module: str, name, value)
+        """
+
+    def is_unchanged(self) -> bool:
+        """Whether everything is as it was."""
+
+@final
 class Connection:
     """A client's connection to its scheduler, or that of a running task through its worker.
 
@@ -224,6 +272,9 @@ class Connection:
         ("scheduler_lost", reason: str)     it comes once, after the tasks that have not ended
         """
 
+    def slow_down(self) -> None:
+        """From now on `Calls` submits nothing."""
+
     def wake(self) -> None:
         """Have `receive` return soon."""
 
@@ -252,9 +303,7 @@ class NativeFuture:
     goes through `Connection.receive`.
     """
 
-    def __new__(
-        cls, delivery: Any, name: str, connection: Connection | None = None, /
-    ) -> Self: ...
+    def __new__(cls, delivery: Any, name: str, connection: Connection | None = None, /) -> Self: ...
     def __init__(self, *positional: Any, **named: Any) -> None: ...
     number: int
     _state: str

@@ -1,7 +1,7 @@
 //! `Connection`: a client's connection, with Python's futures in it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{ptr, thread};
 
@@ -36,12 +36,22 @@ pub(crate) struct Connection {
     is_of_task: bool,
     /// The thread that receives; zero before it did.
     receiver: AtomicUsize,
+    /// Whether calls may be submitted without asking Python.
+    is_fast: AtomicBool,
+    /// How many definitions were forgotten.
+    forgotten: AtomicU64,
 }
 
 impl Connection {
     /// A program's.
     pub(crate) fn new(inner: client::Connection<Task>) -> Self {
-        Self { inner, is_of_task: false, receiver: AtomicUsize::new(0) }
+        Self {
+            inner,
+            is_of_task: false,
+            receiver: AtomicUsize::new(0),
+            is_fast: AtomicBool::new(true),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// A running task's.
@@ -51,6 +61,14 @@ impl Connection {
 
     pub(crate) fn inner(&self) -> &client::Connection<Task> {
         &self.inner
+    }
+
+    pub(crate) fn is_fast(&self) -> bool {
+        self.is_fast.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// Whether this thread may wait for a task and do nothing else.
@@ -126,6 +144,8 @@ impl Connection {
     }
 
     fn forget(&self, definition: u32) -> PyResult<()> {
+        // First: who looks sees that it may be gone.
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
         self.inner.forget(DefinitionNumber(definition)).map_err(python_error)
     }
 
@@ -220,6 +240,10 @@ impl Connection {
             Some(Some(batch)) => self.tuples(py, batch).map(Some),
             None => Ok(Some(PyList::empty(py))),
         }
+    }
+
+    fn slow_down(&self) {
+        self.is_fast.store(false, Ordering::Relaxed);
     }
 
     fn wake(&self) -> PyResult<()> {

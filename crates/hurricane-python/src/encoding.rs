@@ -1,11 +1,13 @@
 //! Pickles of simple values, written and read by hand: what most calls take and give costs a tenth
 //! so. What is not simple is none of this file's business.
 
+use std::cell::RefCell;
+
+use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
-/// Longer ones are better off with pickle itself, and this bounds what a call costs here.
-const MAX_LENGTH: usize = 255;
+/// More is better off with pickle itself, as are texts longer than 255 bytes.
 const MAX_VALUES: usize = 64;
 const MAX_DEPTH: usize = 4;
 
@@ -34,34 +36,50 @@ const TUPLE3: u8 = 0x87;
 const EMPTY_DICT: u8 = b'}';
 const SETITEMS: u8 = b'u';
 
+const NO_ARGUMENTS: &[u8] = b"\x80\x05)}\x86.";
+
 /// The arguments of a call, as `hurricane._serialize.dumps_arguments` writes them; none if they are
 /// not all simple.
 pub(crate) fn arguments(
     positional: &Bound<'_, PyTuple>,
-    named: Option<&Bound<'_, PyDict>>,
-) -> Option<Vec<u8>> {
-    let mut writer = Writer { bytes: Vec::with_capacity(64), values: 0 };
-    writer.bytes.extend_from_slice(PROTO);
-    writer.tuple(positional, 0)?;
-    writer.bytes.push(EMPTY_DICT);
-    if let Some(named) = named.filter(|named| !named.is_empty()) {
-        writer.bytes.push(MARK);
-        for (name, value) in named.iter() {
-            writer.value(&name, 0)?;
-            writer.value(&value, 0)?;
-        }
-        writer.bytes.push(SETITEMS);
+    named: &Bound<'_, PyDict>,
+) -> Option<Bytes> {
+    if positional.is_empty() && named.is_empty() {
+        return Some(Bytes::from_static(NO_ARGUMENTS));
     }
-    writer.bytes.extend_from_slice(&[TUPLE2, STOP]);
-    Some(writer.bytes)
+    // Copied once at its end, to have the length that it needs.
+    thread_local!(static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    ROOM.with_borrow_mut(|bytes| {
+        bytes.clear();
+        let mut writer = Writer { bytes, values: 0 };
+        writer.call(positional, named)?;
+        Some(Bytes::copy_from_slice(bytes))
+    })
 }
 
-struct Writer {
-    bytes: Vec<u8>,
+/// No code of the user runs in it.
+struct Writer<'a> {
+    bytes: &'a mut Vec<u8>,
     values: usize,
 }
 
-impl Writer {
+impl Writer<'_> {
+    fn call(&mut self, positional: &Bound<'_, PyTuple>, named: &Bound<'_, PyDict>) -> Option<()> {
+        self.bytes.extend_from_slice(PROTO);
+        self.tuple(positional, 0)?;
+        self.bytes.push(EMPTY_DICT);
+        if !named.is_empty() {
+            self.bytes.push(MARK);
+            for (name, value) in named.iter() {
+                self.value(&name, 0)?;
+                self.value(&value, 0)?;
+            }
+            self.bytes.push(SETITEMS);
+        }
+        self.bytes.extend_from_slice(&[TUPLE2, STOP]);
+        Some(())
+    }
+
     fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Option<()> {
         self.values += 1;
         if self.values > MAX_VALUES || depth > MAX_DEPTH {
@@ -198,7 +216,7 @@ mod tests {
                 let named = PyDict::new(py);
                 named.set_item("name", &case).expect("it can be hashed");
                 let call = PyTuple::new(py, [&case]).expect("it has one");
-                let written = arguments(&call, Some(&named)).expect("it is simple");
+                let written = arguments(&call, &named).expect("it is simple");
                 let read = loads.call1((PyBytes::new(py, &written),)).expect("it is a pickle");
                 assert!(read.eq((call, named)).expect("they can be compared"), "{case}");
                 let pickled = dumps.call1((&case, 5)).expect("it can be pickled");
@@ -223,7 +241,7 @@ mod tests {
             for case in cases.try_iter().expect("it is a list") {
                 let case = case.expect("it is there");
                 let call = PyTuple::new(py, [&case]).expect("it has one");
-                assert_eq!(arguments(&call, None), None, "{case}");
+                assert_eq!(arguments(&call, &PyDict::new(py)), None, "{case}");
             }
             for pickled in [&b""[..], b"\x80", b"\x80\x05.", b"\x80\x05K.", b"\x80\x05]."] {
                 assert!(decode(py, pickled).is_err());

@@ -1,8 +1,10 @@
 //! The Python face of hurricane: bindings only. What they offer is told in `_native.pyi`.
 
+mod calls;
 mod command_line;
 mod connection;
 mod encoding;
+mod footprint;
 mod future;
 mod imports;
 mod incoming;
@@ -23,9 +25,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::calls::Calls;
+    #[pymodule_export]
     use crate::command_line::command_line;
     #[pymodule_export]
     use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::footprint::Footprint;
     #[pymodule_export]
     use crate::future::NativeFuture;
     #[pymodule_export]
