@@ -93,12 +93,14 @@ impl Calls {
         if !footprint.get().is_unchanged(py)? {
             return Ok(None);
         }
-        let native = future.cast::<NativeFuture>()?.get();
+        let future = future.cast_into::<NativeFuture>()?;
+        let native = future.get();
         let submitted = connection.inner().submit(native.task(), definition, arguments, Vec::new());
-        Ok(submitted.ok().map(|number| {
-            native.set_number(number);
-            future
-        }))
+        let Ok(number) = submitted else {
+            return Ok(None);
+        };
+        native.set_number(number);
+        Ok(Some(future.into_any()))
     }
 
     /// From now on calls of this function are submitted here, as long as it does not change.

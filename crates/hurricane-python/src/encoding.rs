@@ -137,8 +137,7 @@ impl Writer<'_> {
     }
 
     fn short(&mut self, opcode: u8, bytes: &[u8]) -> Option<()> {
-        let length =
-            u8::try_from(bytes.len()).ok().filter(|&length| usize::from(length) <= MAX_LENGTH)?;
+        let length = u8::try_from(bytes.len()).ok()?;
         self.bytes.extend_from_slice(&[opcode, length]);
         self.bytes.extend_from_slice(bytes);
         Some(())

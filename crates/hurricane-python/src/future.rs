@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use hurricane_core::id::Number;
 use hurricane_core::message::{Cause, Ending, Value};
+use hurricane_runtime::client::ConnectionError;
 use pyo3::exceptions::{PyException, PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, python_error};
 use crate::imports;
-use crate::slot::{Own, Phase, Slot, Task};
+use crate::slot::{Locked, Own, Phase, Slot, Task};
 use crate::waiting::{timeout_duration, wait_in_slices};
 use crate::{encoding, incoming};
 
@@ -49,6 +50,15 @@ impl NativeFuture {
 
     pub(crate) fn set_number(&self, number: Number) {
         self.number.store(number.0, Ordering::Relaxed);
+    }
+
+    /// How far the task is. In a forked child another thread, which is not there, may hold that.
+    fn phase(&self) -> PyResult<Locked<'_>> {
+        let connection = self.connection.as_ref().map(Py::get);
+        if connection.is_none_or(|connection| connection.inner().is_here()) {
+            return Ok(self.slot.lock());
+        }
+        self.slot.try_lock().ok_or_else(|| python_error(ConnectionError::Forked))
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
@@ -96,7 +106,7 @@ impl NativeFuture {
         if let Some(opened) = self.known(py) {
             return Ok(Some(opened));
         }
-        let read = match &*self.slot.lock() {
+        let read = match &*self.phase()? {
             Phase::Ended(Ending::Done(Value::Inline(bytes))) => encoding::decode(py, bytes),
             Phase::Brought(brought) => encoding::decode(py, &brought.1),
             _ => return Ok(None),
@@ -129,7 +139,7 @@ impl NativeFuture {
     /// How what depends on this one ends, if that is not by an exception of this process.
     fn passed_on(&self, py: Python<'_>) -> PyResult<Option<Ending>> {
         let own = self.cause(py)?;
-        Ok(match &*self.slot.lock() {
+        Ok(match &*self.phase()? {
             Phase::Ended(Ending::Failed { failure, cause }) => Some(Ending::Failed {
                 failure: failure.clone(),
                 cause: Some(cause.clone().unwrap_or(own)),
@@ -187,8 +197,8 @@ impl NativeFuture {
     }
 
     /// Whether the task was cancelled.
-    fn cancelled(&self) -> bool {
-        self.slot.is_ended() && self.slot.lock().is_cancelled()
+    fn cancelled(&self) -> PyResult<bool> {
+        Ok(self.slot.is_ended() && self.phase()?.is_cancelled())
     }
 
     /// Wait for the task and return what it returned, or raise what it raised.
@@ -244,8 +254,8 @@ impl NativeFuture {
 
     /// As the standard library names it.
     #[getter(_state)]
-    fn state(&self) -> &'static str {
-        self.slot.lock().state().name()
+    fn state(&self) -> PyResult<&'static str> {
+        Ok(self.phase()?.state().name())
     }
 
     /// For the standard library's methods by which a future is ended from outside.
@@ -259,17 +269,17 @@ impl NativeFuture {
     /// How it ended, as `hurricane._ending` has it; None before, or if it was ended from outside.
     #[getter]
     fn _ending<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        // Made outside of the lock, as it runs Python.
-        let ending = match &*self.slot.lock() {
-            Phase::Ended(Ending::Done(Value::Inline(bytes))) => {
-                return Ok(Some(PyBytes::new(py, bytes).into_any()));
-            }
-            Phase::Ended(ending) => ending.clone(),
-            Phase::Brought(brought) => Ending::Done(Value::Stored(brought.0.clone())),
-            Phase::Own(Own::Finished) => return self.raised(py),
+        let ending = match &*self.phase()? {
+            Phase::Ended(ending) => Some(ending.clone()),
+            Phase::Brought(brought) => Some(Ending::Done(Value::Stored(brought.0.clone()))),
+            Phase::Own(Own::Finished) => None,
             _ => return Ok(None),
         };
-        incoming::ending(py, &ending).map(Some)
+        // Outside of the lock, as it runs Python.
+        match ending {
+            Some(ending) => incoming::ending(py, &ending).map(Some),
+            None => self.raised(py),
+        }
     }
 
     /// What was opened: a value and an exception, one of them None; None if nothing was.
@@ -342,7 +352,7 @@ impl NativeFuture {
                 let _ = connection.get().inner().cancel(number);
                 Ok(Some(true))
             }
-            Some(false) => Ok(Some(self.cancelled())),
+            Some(false) => self.cancelled().map(Some),
             None => Ok(None),
         }
     }

@@ -101,6 +101,11 @@ impl Slot {
         Locked(self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Nothing if another thread holds it.
+    pub(crate) fn try_lock(&self) -> Option<Locked<'_>> {
+        self.inner.try_lock().ok().map(Locked)
+    }
+
     /// Waits until the task has ended, as the thread that reads if there is none; whether it has.
     pub(crate) fn wait(
         &self,
