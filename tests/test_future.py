@@ -183,6 +183,78 @@ def test_nothing_holds_what_is_over(client):
     until(lambda: gone() is None)
 
 
+def test_every_callback_is_called_however_watching_meets_the_end(client):
+    """An ending finds who watches, or who watches finds the ending."""
+    called = []
+    futures = []
+    for count in range(2_000):
+        future = client.submit(abs, -count)
+        future.add_done_callback(called.append)
+        futures.append(future)
+    until(lambda: len(called) == 2_000)
+    assert len({id(future) for future in called}) == 2_000
+    assert sorted(future.result() for future in called) == list(range(2_000))
+
+
+def test_every_waiter_sees_the_end_however_it_comes(client):
+    for count in range(300):
+        future = client.submit(abs, -count)
+        others = [client.submit(abs, -count) for _ in range(2)]
+        assert len(concurrent.futures.wait([future, *others]).done) == 3
+        assert next(concurrent.futures.as_completed([future])) is future
+        assert future.result() == count
+
+
+def test_what_waits_sees_that_another_thread_cancels(client, tmp_path):
+    future = client.submit(wait_for, tmp_path / "never")
+    futures = [client.submit(wait_for, tmp_path / "never") for _ in range(2)]
+    errors = []
+
+    def wait(waited_for):
+        with pytest.raises(concurrent.futures.CancelledError):
+            waited_for.result()
+        errors.append(waited_for)
+
+    futures.append(future)
+    threads = [threading.Thread(target=wait, args=(waited_for,)) for waited_for in futures]
+    for thread in threads:
+        thread.start()
+    until(future.running)
+    for waited_for in futures:
+        assert waited_for.cancel()
+    for thread in threads:
+        thread.join()
+    assert set(errors) == set(futures)
+
+
+def test_a_task_whose_future_was_dropped_still_runs(client, tmp_path):
+    client.submit((tmp_path / "went").touch)
+    gc.collect()
+    until((tmp_path / "went").exists)
+
+
+def test_a_stored_result_goes_with_its_future(client):
+    def held():
+        return [one["held"] for one in client.status()["clients"]]
+
+    future = client.submit(bytes, 1 << 20)
+    assert len(future.result()) == 1 << 20
+    assert sum(held()) == 1
+    # The one ends before its future is dropped, the other after.
+    client.submit(bytes, 1 << 20)
+    del future
+    until(lambda: client.status()["tasks"]["done"] == 2 and sum(held()) == 0)
+
+
+def test_a_result_that_holds_its_future_is_collected(client):
+    future = client.submit(list)
+    future.result().append(future)
+    gone = weakref.ref(future)
+    del future
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_callback_may_wait_for_other_tasks(client):
     results = []
     done = threading.Event()

@@ -277,27 +277,21 @@ print("well")
 
 
 def test_every_future_ends_however_submitting_meets_the_end(monkeypatch):
-    """The last moment: a task is taken over just before all is over, and is noted after."""
     client = hurricane.Client(max_workers=1)
     assert client.submit(abs, -1).result() == 1
     delivery = client._handle.delivery
+    taken_over = client.submit(_wait)
+    number_of = delivery._definitions.number_of
 
-    class Connection:
-        """The delivery's own, which is closed right after a task was submitted over it."""
+    def last_moment(*task):
+        delivery.kill()
+        return number_of(*task)
 
-        def __init__(self, inner):
-            self._inner = inner
-
-        def __getattr__(self, name):
-            return getattr(self._inner, name)
-
-        def submit(self, *task):
-            number = self._inner.submit(*task)
-            delivery.kill()
-            return number
-
-    monkeypatch.setattr(delivery, "_connection", Connection(delivery._connection))
-    assert client.submit(_wait).cancelled()
+    monkeypatch.setattr(delivery._definitions, "number_of", last_moment)
+    with pytest.raises(RuntimeError):
+        # It is not among the arguments that are encoded natively.
+        client.submit(_wait, [])
+    assert taken_over.cancelled()
 
 
 def test_what_was_cancelled_by_the_end_is_no_leak():

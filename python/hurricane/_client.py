@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from hurricane._delivery import Delivery
     from hurricane._future import Future
     from hurricane._object import Object
-    from hurricane._options import Changes
+    from hurricane._options import Changes, Options
     from hurricane._status import Status
 
     T = TypeVar("T")
 
 _MAX_PORT = 65535
+
+# So many options are remembered with all that is known of functions.
+_MAX_CALLS = 64
 
 
 class Client(Executor):
@@ -106,6 +109,7 @@ class Client(Executor):
         from hurricane._options import Options
 
         self._options = Options()
+        self._calls = self._handle.calls
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have `fn(*args, **kwargs)` called in a worker.
@@ -138,8 +142,18 @@ class Client(Executor):
         ...     client.submit(sum, [three, 4]).result()
         7
         """
+        future: Future[T] | None = self._calls.submit(fn, args, kwargs)
+        return self._submit_at_length(fn, args, kwargs) if future is None else future
+
+    def _submit_at_length(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future[T]:
+        """Submit what does not go the short way, or not yet, or not any more."""
         delivery = self._handle.open()
-        return delivery.submit(delivery.encode(fn), self._options, args, kwargs)
+        function = delivery.encode(fn)
+        future = delivery.submit(function, self._options, args, kwargs)
+        delivery.teach(self._calls, fn, function, self._options)
+        return future
 
     def map(
         self,
@@ -195,7 +209,7 @@ class Client(Executor):
             msg = "chunksize must be >= 1."
             raise ValueError(msg)
         from hurricane._columns import Input
-        from hurricane._delivery import name_of
+        from hurricane._functions import name_of
         from hurricane._map import Mapping, Results
         from hurricane._progress import Progress
 
@@ -249,6 +263,7 @@ class Client(Executor):
         view = object.__new__(type(self))
         view._handle = self._handle
         view._options = self._options.changed(changes)
+        view._calls = self._handle.calls_of(view._options)
         return view
 
     def put(self, value: Any) -> Object:
@@ -354,6 +369,9 @@ class Handle:
 
     def __init__(self, delivery: Delivery, *, is_nested: bool) -> None:
         self.delivery = delivery
+        # The short ways to submit: with no options, and with others.
+        self.calls = delivery.calls()
+        self._calls_of: dict[Options, _native.Calls] = {}
         # What must not end before the last client is dropped.
         self.owner: object = None
         self._is_nested = is_nested
@@ -379,8 +397,17 @@ class Handle:
             raise delivery.broken
         return delivery
 
+    def calls_of(self, options: Options) -> _native.Calls:
+        """Give the short way to submit with these options."""
+        calls = self._calls_of.get(options)
+        if calls is None:
+            if len(self._calls_of) >= _MAX_CALLS:
+                self._calls_of.clear()
+            calls = self._calls_of[options] = self.calls.beside()
+        return calls
+
     def shut_down(self, *, wait: bool, cancel_futures: bool) -> None:
-        self._is_shut_down = True
+        self._close()
         delivery = self.delivery
         if delivery.is_forked:
             return
@@ -395,13 +422,17 @@ class Handle:
             delivery.wait_until_finished()
 
     def kill(self) -> None:
-        self._is_shut_down = True
+        self._close()
         if self.delivery.is_forked:
             return
         if self._is_nested:
             self.delivery.cancel_all()
         else:
             self.delivery.kill()
+
+    def _close(self) -> None:
+        self._is_shut_down = True
+        self.calls.close()
 
     def __del__(self) -> None:
         # As in the standard library: what was submitted still runs.

@@ -160,4 +160,5 @@ def _client_of(handle: Handle) -> Client:
     client = object.__new__(Client)
     client._handle = handle
     client._options = Options()
+    client._calls = handle.calls
     return client

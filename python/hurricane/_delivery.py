@@ -4,9 +4,7 @@ All clients of one connection share this. It lives on until the last task has en
 nobody holds a client any more, as executors of the standard library do.
 """
 
-import sys
 import threading
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import wait as wait_for_futures
@@ -14,39 +12,27 @@ from concurrent.futures._base import FIRST_COMPLETED, LOGGER
 from contextlib import AbstractContextManager, suppress
 from threading import get_ident
 from time import monotonic
-from types import BuiltinFunctionType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 from hurricane import _exit
-from hurricane._ending import (
-    Cancelled,
-    Ending,
-    Failed,
-    Location,
-    Raised,
-    Stored,
-    scheduler_lost,
-    setup_failure,
-)
+from hurricane._ending import Location, scheduler_lost, setup_failure
 from hurricane._exceptions import NotSerializable
+from hurricane._functions import Function, encode_function
 from hurricane._future import Future, end_all
-from hurricane._native import Connection, Local, Remote
+from hurricane._native import Calls, Connection, Local, Remote
 from hurricane._object import Object
 from hurricane._options import Options
 from hurricane._output import write_notice, write_output
 from hurricane._place import Place
 from hurricane._serialize import (
-    OWN_MODULES,
     EndedBefore,
     dumps_arguments,
-    dumps_function,
     dumps_result,
 )
 from hurricane._sizes import Measured
 from hurricane._waiting import NOTHING_TO_GIVE_BACK, Waiters, Waiting
 
-# How long a handle that was dropped may keep its value, and a program its workers after the last
-# client was dropped: finalizers may run anywhere, so they cannot wake this thread.
+# How often a callback that waits looks for what is no news to the thread that it runs in.
 _ATTENTION_SECONDS = 0.1
 
 # How long somebody who waits for a stored value does not look whether it lies elsewhere by now.
@@ -59,63 +45,6 @@ _SILENCE_SECONDS = 5.0
 # must stay within bounds.
 _MAX_DEFINITIONS = 1_000
 _MAX_DEFINITION_BYTES = 64 << 20
-
-# Functions that go by name go as the same bytes each time, which take a while to make.
-_PLAIN_FUNCTIONS = (FunctionType, BuiltinFunctionType)
-_by_name: "dict[Callable[..., Any], Function]" = {}
-
-# What people call a task is at most this long.
-_MAX_NAME_CHARACTERS = 60
-
-
-class Function(NamedTuple):
-    """A function as it travels, or why it cannot."""
-
-    name: str
-    pickled: bytes
-    error: NotSerializable | None = None
-
-
-def encode_function(
-    function: Callable[..., Any],
-    name: str | None = None,
-    own_modules: Sequence[str] = OWN_MODULES,
-) -> Function:
-    """Pickle a function; that it cannot be is found out by whoever waits for its results."""
-    known = _by_name.get(function) if type(function) in _PLAIN_FUNCTIONS else None
-    if known is not None and _is_importable(function, own_modules):
-        return known if name is None else known._replace(name=name)
-    try:
-        encoded = Function(name_of(function), dumps_function(function, own_modules))
-    except NotSerializable as error:
-        encoded = Function(name_of(function), b"", error)
-    if type(function) in _PLAIN_FUNCTIONS and _is_importable(function, own_modules):
-        if len(_by_name) >= _MAX_DEFINITIONS:
-            _by_name.clear()
-        _by_name[function] = encoded
-    return encoded if name is None else encoded._replace(name=name)
-
-
-def _is_importable(function: Callable[..., Any], own_modules: Sequence[str]) -> bool:
-    """Whether a function's name in its module, at this moment, means this function everywhere."""
-    module = function.__module__
-    return (module or "").partition(".")[0] not in own_modules and getattr(
-        sys.modules.get(module), function.__name__, None
-    ) is function
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """What people call a function.
-
-    Examples
-    --------
-    >>> import functools
-    >>> name_of(len), name_of(functools.partial(pow, 2)), name_of(lambda: 0)
-    ('len', 'pow', '<lambda>')
-    """
-    inner = getattr(function, "func", function)
-    name = getattr(inner, "__name__", None)
-    return str(name or type(function).__name__)[:_MAX_NAME_CHARACTERS]
 
 
 class Delivery:
@@ -148,13 +77,12 @@ class Delivery:
         self._waiting = waiting
         self._place = place
         self._definitions = _Definitions(connection, place)
-        self._pending: dict[int, Future[Any]] = {}
-        self._released: deque[int] = deque()
         self._unwanted: deque[Future[Any]] = deque()
-        self._stored: weakref.WeakValueDictionary[int, Stored] = weakref.WeakValueDictionary()
         self._is_ending = False
         # A definition must not be forgotten between its making and its use.
         self._submitting = threading.RLock()
+        # Futures that are watched for failures only, which keep nothing alive themselves.
+        self._kept: dict[int, Future[Any]] = {}
         # Futures that have ended and whose callbacks have not run yet.
         self._ended: deque[Future[Any]] = deque()
         self._is_over = threading.Event()
@@ -186,24 +114,49 @@ class Delivery:
         named: dict[str, Any],
     ) -> Future[Any]:
         """Submit a call. What cannot be submitted is told by the future."""
-        future: Future[Any] = Future(self, options.name or function.name)
+        future: Future[Any] = Future(self, options.name or function.name, self._connection)
         try:
             if function.error is not None:
                 raise function.error
             self._send(future, function, options, positional, named)
         except EndedBefore as early:
-            end_all([(future, early.ending)])
+            future._end_before(early.ending)
         except NotSerializable as error:
-            end_all([(future, Raised(error))])
+            future._end_before(error)
         return future
+
+    def calls(self) -> Calls:
+        """Make a short way to submit."""
+        return Calls(self._connection, Future)
+
+    def teach(
+        self,
+        calls: Calls,
+        function: Callable[..., Any],
+        encoded: Function,
+        options: Options,
+    ) -> None:
+        """Let calls of a function go the short way, if that can be."""
+        footprint = encoded.footprint
+        if footprint is None or calls.knows(function, footprint):
+            return
+        with self._submitting:
+            definition = self._definitions.number_of(encoded, options)
+            parts = self, options.name or encoded.name, self._connection
+            calls.learn(function, footprint, definition, parts)
 
     def put(self, value: Any) -> Object:
         """Make an object."""
         pickled = dumps_result(value, self._place.own_modules())
-        self._release()
         while (number := self._connection.put(pickled)) < 0:
             self._wait_for_allowance()
-        return Object(number, self._released, self)
+        return Object(number, self)
+
+    def release(self, number: int) -> None:
+        """Let go a value. May be called by finalizers, which may run anywhere."""
+        if not self.is_forked:
+            with suppress(RuntimeError):  # All is over anyway.
+                self._connection.release([number])
 
     def _send(
         self,
@@ -229,12 +182,6 @@ class Delivery:
             ended = [found for found in dependencies if isinstance(found, Future)]
             wait_for_futures(ended, return_when=FIRST_COMPLETED)
             arguments, dependencies = dumps_arguments(positional, named, self, own_modules)
-        future.number = number
-        self._pending[number] = future
-        if future.done():
-            self._pending.pop(number, None)
-        if self._released:
-            self._release()
 
     def _wait_for_allowance(self) -> None:
         with self.waiting():
@@ -245,13 +192,13 @@ class Delivery:
 
     def cancel(self, future: Future[Any]) -> None:
         """Tell the scheduler that nobody wants this task's result."""
-        self._pending.pop(future.number, None)
         with suppress(RuntimeError):  # All is over anyway.
             self._connection.cancel(future.number)
 
     def cancel_later(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel futures soon. To be called by finalizers, which may run anywhere."""
         self._unwanted.extend(futures)
+        self._wake()
 
     def is_running(self, future: Future[Any]) -> bool:
         """Whether the task has room on a node."""
@@ -293,6 +240,20 @@ class Delivery:
             self._waiting.end(has_come=has_come)
         return has_come
 
+    def keep(self, future: Future[Any]) -> None:
+        """Keep alive a future that is watched for failures only.
+
+        Those that have ended are let go one by one, as others come.
+        """
+        kept = self._kept
+        while kept and (oldest := kept[next(iter(kept))]).done():
+            kept.pop(oldest.number, None)
+        kept[future.number] = future
+
+    def let_go(self, future: Future[Any]) -> None:
+        """Do so no more."""
+        self._kept.pop(future.number, None)
+
     def wait_without_blocking(self, future: Future[Any]) -> None:
         """Be taken to wait for a task until it has ended, as an event loop does."""
         waiting = self._waiting
@@ -306,13 +267,17 @@ class Delivery:
         wait: Callable[[float | None], bool],
         timeout: float | None,
     ) -> bool:
-        if get_ident() == self._thread.ident:
+        if self.is_delivering():
             return self._deliver_until(is_met, wait, timeout)
         return wait(timeout)
 
+    def is_delivering(self) -> bool:
+        """Whether this is the thread that brings the results of watched futures."""
+        return get_ident() == self._thread.ident
+
     def is_waited_for_plainly(self) -> bool:
         """Whether `wait` does no more in this thread than it is given."""
-        return self._waiting is None and get_ident() != self._thread.ident
+        return self._waiting is None and not self.is_delivering()
 
     def check_process(self) -> None:
         """Raise RuntimeError in a child of the process that made this."""
@@ -328,6 +293,10 @@ class Delivery:
     def finish(self) -> None:
         """Let what was submitted run, and then end. Does not wait; may be called by finalizers."""
         self._is_ending = True
+        self._connection.slow_down()
+        if not self.is_forked:
+            with suppress(RuntimeError):  # All is over anyway.
+                self._connection.finish()
 
     def cancel_waiting(self) -> None:
         """Cancel every task that does not run yet."""
@@ -336,8 +305,8 @@ class Delivery:
 
     def cancel_all(self) -> None:
         """Cancel every task, also those that run."""
-        for future in list(self._pending.values()):
-            future.cancel()
+        with suppress(RuntimeError):  # All is over anyway.
+            self._connection.cancel_all()
 
     def is_of(self, connection: Connection) -> bool:
         """Whether this is the delivery of that connection."""
@@ -346,10 +315,6 @@ class Delivery:
     def wait_until_finished(self) -> None:
         """Wait until all is over, in words if it takes long. Ctrl-C ends it at once."""
         try:
-            if not self._pending and not self._connection.pending():
-                # Nothing more will come in to wake the thread.
-                self._bring_stored()
-                self._connection.close()
             if not self._join(_SILENCE_SECONDS):
                 self._say_what_is_waited_for()
                 self._join(None)
@@ -359,13 +324,18 @@ class Delivery:
 
     def wait_for_pending(self) -> None:
         """Wait until everything submitted so far has ended; what a running task does instead."""
-        wait_for_futures(list(self._pending.values()))
+        connection, last = self._connection, self._connection.last_number()
+        if not connection.wait_until_over(last, 0):
+            self.wait(
+                lambda: connection.wait_until_over(last, 0),
+                lambda timeout: connection.wait_until_over(last, timeout),
+                None,
+            )
 
     def kill(self) -> None:
         """End everything at once: tasks, workers, threads."""
         self._is_ending = True
         self._connection.close()
-        self._cancel_pending()
         if self.cluster is not None:
             self.cluster.stop()
         self._join(None)
@@ -388,7 +358,7 @@ class Delivery:
 
     def _run(self) -> None:
         try:
-            while self._deliver_next(_ATTENTION_SECONDS):
+            while self._deliver_next(None):
                 self._call_back()
                 if self._is_ending and not self._connection.pending():
                     break
@@ -398,7 +368,13 @@ class Delivery:
             finally:
                 self._is_over.set()
 
-    def _deliver_next(self, timeout: float) -> bool:
+    def _wake(self) -> None:
+        """Have the thread look around soon. May be called by finalizers."""
+        if not self.is_forked:
+            with suppress(RuntimeError):  # All is over anyway.
+                self._connection.wake()
+
+    def _deliver_next(self, timeout: float | None) -> bool:
         """Wait for what comes in and deal with it; false when nothing more will come.
 
         A function of its own, so that nothing of it is held while the next one is waited for.
@@ -410,7 +386,6 @@ class Delivery:
         del events
         while self._unwanted:
             self._unwanted.popleft().cancel()
-        self._release()
         return True
 
     def _deliver_until(
@@ -439,30 +414,22 @@ class Delivery:
                 except BaseException:
                     # Even `SystemExit` ends no more than the callback.
                     LOGGER.critical("Exception in a callback:", exc_info=True)
-                # Not before: a callback may submit, and until then all must not seem to be over.
-                self._pending.pop(future.number, None)
 
     def _deliver(self, events: Sequence[tuple[Any, ...]]) -> None:
-        endings: list[tuple[Future[Any], Ending]] = []
+        ended = []
         for event in events:
             match event:
-                case ("done", future, result):
-                    endings.append((future, result))
-                case ("stored", future, node, number, _size):
-                    endings.append((future, self._make_stored(future, (node, number))))
-                case ("failed", future, failure, cause):
-                    endings.append((future, Failed(failure, cause)))
-                case ("cancelled", future, cause):
-                    endings.append((future, Cancelled(cause)))
+                case ("ended", future):
+                    ended.append(future)
+                case ("failed", number) if number in self._kept:
+                    ended.append(self._kept.pop(number))
                 case _:
                     self._take_in(event)
-        self._end_tasks(endings)
+        self._ended.extend(end_all(ended))
 
     def _take_in(self, event: tuple[Any, ...]) -> None:
         """Deal with what ends no task."""
         match event:
-            case ("restored", number, ended):
-                self._restore(number, ended)
             case ("output", name, number, node, is_stderr, text, dropped):
                 write_output(f"{name}-{number}", node, text, dropped, is_stderr=is_stderr)
             case ("setup_failed", description):
@@ -471,21 +438,19 @@ class Delivery:
                 write_notice(what)
             case ("scheduler_lost", reason):
                 self.broken = scheduler_lost(reason)
+                self._connection.slow_down()
 
-    def _end_tasks(self, endings: Sequence[tuple[Future[Any], Ending]]) -> None:
-        self._ended.extend(end_all(endings))
-        for future, _ in endings:
-            if not future._made_callbacks and future._on_failure is None:
-                self._pending.pop(future.number, None)
+    def fetch(self, location: Location) -> bytes | None:
+        """Wait a while for a stored value.
 
-    def _make_stored(self, future: Future[Any], location: Location) -> Stored:
-        stored = Stored(future.number, self._released, self._fetch, location)
-        self._stored[future.number] = stored
-        return stored
-
-    def _fetch(self, location: Location) -> bytes | None:
-        """Wait a while for a stored value."""
-        is_delivering = get_ident() == self._thread.ident
+        Raises
+        ------
+        KeyError
+            If it is gone.
+        RuntimeError
+            If the connection is.
+        """
+        is_delivering = self.is_delivering()
         try:
             value = self._connection.fetch(*location, 0 if is_delivering else _FETCH_SECONDS)
         except KeyError:
@@ -499,59 +464,25 @@ class Delivery:
             self._deliver_next(_FETCH_SECONDS)
         return value
 
-    def _restore(self, number: int, ended: tuple[Any, ...]) -> None:
-        """Take in how a task ended that ran again, because its value was lost with its node."""
-        stored = self._stored.get(number)
-        if stored is None:
-            return
-        match ended:
-            case ("done", _, result):
-                stored.restored = result
-            case ("stored", _, node, place, _size):
-                stored.move((node, place))
-            case ("failed", _, failure, cause):
-                stored.restored = Failed(failure, cause)
-            case ("cancelled", _, cause):
-                stored.restored = Cancelled(cause)
-
     def _break(self, description: bytes) -> None:
         if self.broken is None:
             self.broken = setup_failure(description)
+            self._connection.slow_down()
             cause = self.broken.__cause__
             LOGGER.critical("Exception in initializer:", exc_info=cause or self.broken)
 
-    def _release(self) -> None:
-        numbers = []
-        while self._released:
-            numbers.append(self._released.popleft())
-        if numbers:
-            with suppress(RuntimeError):  # All is over anyway.
-                self._connection.release(numbers)
-
     def _end(self) -> None:
         """Leave nothing behind; only then is the thread over."""
-        self._bring_stored()
+        # They can be asked for after the end, too.
+        self._connection.bring_stored(self._place.is_far)
         if self._waiting is None:
             self._connection.close()
             # What was submitted until then is given back, each task once.
             while self._deliver_next(0):
                 pass
-        self._cancel_pending()
+        self._call_back()
         if self.cluster is not None:
             self.cluster.stop()
-
-    def _bring_stored(self) -> None:
-        """Take over the results that lie in stores: they can be asked for after the end, too."""
-        for stored in list(self._stored.values()):
-            # Whoever asks for it is told that it is lost, if it is.
-            with suppress(KeyError, RuntimeError):
-                stored.bring()
-
-    def _cancel_pending(self) -> None:
-        futures = list(self._pending.values())
-        self._pending.clear()
-        self._ended.extend(end_all((future, Cancelled(None)) for future in futures))
-        self._call_back()
 
 
 class _Measurements(OrderedDict[bytes, Measured]):

@@ -4,10 +4,9 @@ An ending is kept as it came and opened by the thread that asks: bytes are the p
 task, all others the classes here. Opening gives a value or an exception.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hurricane._exceptions import (
     HurricaneError,
@@ -20,6 +19,9 @@ from hurricane._exceptions import (
 )
 from hurricane._serialize import loads_result, restore_exception
 
+if TYPE_CHECKING:
+    from hurricane._future import Future
+
 Opened: TypeAlias = tuple[Any, BaseException | None]
 Cause: TypeAlias = tuple[int, str] | None
 
@@ -27,85 +29,43 @@ Cause: TypeAlias = tuple[int, str] | None
 Location: TypeAlias = tuple[int, int]
 
 
-class Held:
-    """A value that the cluster keeps for this client until nothing names it any more."""
-
-    __slots__ = ("__weakref__", "_released", "number")
-
-    def __init__(self, number: int, released: deque[int]) -> None:
-        self.number = number
-        self._released = released
-
-    def __del__(self) -> None:
-        # It may run anywhere, also inside of hurricane: the delivery thread does the rest.
-        self._released.append(self.number)
-
-
-class Stored(Held):
+class Stored:
     """A result that lies in the store of a node.
 
     Parameters
     ----------
-    number
-        What the connection calls the task.
-    released
-        Takes the number when nobody needs the value any more.
-    fetch
-        Waits a while for the value there and gives it, or None.
     location
-        Where the value is.
+        Where.
     """
 
-    __slots__ = ("_fetch", "_location", "_value", "restored")
+    __slots__ = ("location",)
 
-    def __init__(
-        self,
-        number: int,
-        released: deque[int],
-        fetch: Callable[[Location], bytes | None],
-        location: Location,
-    ) -> None:
-        super().__init__(number, released)
-        self._fetch = fetch
-        self._location = location
-        self._value: bytes | None = None
-        # How the task ended that ran again, because the value was lost with its node; None if it
-        # has not, or if the value is stored again.
-        self.restored: bytes | Failed | Cancelled | None = None
+    def __init__(self, location: Location) -> None:
+        self.location = location
 
-    def open(self, name: str) -> Opened:
-        """Fetch the value and unpickle it."""
-        try:
-            ending = self.bring()
-        except (KeyError, RuntimeError):
-            lost = f"the result of task `{name}` is gone from the node that held it"
-            return None, ObjectLost(lost)
-        return open_ending(ending, name)
+    def open(self, fetch: "Callable[[Location], bytes | None]", future: "Future[Any]") -> Opened:
+        """Fetch the value and unpickle it.
 
-    def bring(self) -> "bytes | Failed | Cancelled":
-        """Take the value over into this process.
-
-        Returns
-        -------
-        bytes or an ending
-            The value, or how the task ended when it ran again.
-
-        Raises
-        ------
-        KeyError
-            If it is gone.
-        RuntimeError
-            If the connection is.
+        Parameters
+        ----------
+        fetch
+            Waits a while for the value there and gives it, or None.
+        future
+            The future, which learns if the task runs again, because the value was lost with its
+            node, and where the value is then.
         """
-        while True:
-            ending = self.restored if self._value is None else self._value
-            if ending is not None:
-                return ending
-            self._value = self._fetch(self._location)
-
-    def move(self, location: Location) -> None:
-        """Look for the value there: the task ran again, because it was lost with its node."""
-        self._location = location
+        ending: Ending | None = self
+        try:
+            while isinstance(ending, Stored):
+                value = fetch(ending.location)
+                ending = future._ending if value is None else value
+        except (KeyError, RuntimeError):
+            opened = future._open_here()  # It may have been taken over meanwhile.
+            if opened is not None:
+                return opened
+            lost = f"the result of task `{future._name}` is gone from the node that held it"
+            return None, ObjectLost(lost)
+        return (None, None) if ending is None else open_ending(ending, future._name)
 
 
 class Raised:
@@ -134,10 +94,6 @@ class Failed:
     def kind(self) -> str:
         """The name of the failure, as the connection gives it."""
         return str(self._failure[0])
-
-    def passed_on_by(self, task: tuple[int, str]) -> "Failed":
-        """Give the end of what depends on `task`, which ended like this."""
-        return Failed(self._failure, self._cause or task)
 
     def open(self, name: str) -> Opened:
         """Make the exception that says what has happened."""
@@ -172,7 +128,7 @@ class Cancelled:
 Ending: TypeAlias = bytes | Stored | Raised | Failed | Cancelled
 
 
-def open_ending(ending: Ending, name: str) -> Opened:
+def open_ending(ending: "bytes | Raised | Failed | Cancelled", name: str) -> Opened:
     """Turn the ending of the task `name` into a value or an exception."""
     if isinstance(ending, bytes):
         return open_result(ending, name)
@@ -201,11 +157,16 @@ def open_result(pickled: bytes, name: str) -> Opened:
     try:
         return loads_result(pickled), None
     except Exception as error:
-        failure = NotSerializable(
-            f"the result of task `{name}` cannot be unpickled: {type(error).__name__}: {error}"
-        )
-        failure.__cause__ = error
-        return None, failure
+        return None, unreadable(error, name)
+
+
+def unreadable(error: Exception, name: str) -> NotSerializable:
+    """Make the exception that says that the result of the task `name` cannot be unpickled."""
+    failure = NotSerializable(
+        f"the result of task `{name}` cannot be unpickled: {type(error).__name__}: {error}"
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _error_of(failure: tuple[Any, ...], name: str) -> BaseException:  # noqa: PLR0911 - a table

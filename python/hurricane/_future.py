@@ -1,7 +1,9 @@
 """The client's handle on a task: a `concurrent.futures.Future` that costs little until it is used.
 
 A program may have a million of them, so the condition, the waiters and the callbacks are made when
-somebody asks for them, and a result is unpickled by the thread that asks for it.
+somebody asks for them, and a result is unpickled by the thread that asks for it. What most need is
+native, and ended without Python; see `NativeFuture`. One whose condition was asked for is watched:
+it is ended by the delivery thread, which takes the condition for it.
 """
 
 import sys
@@ -9,16 +11,11 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as StandardFuture
-from concurrent.futures._base import (
-    CANCELLED,
-    CANCELLED_AND_NOTIFIED,
-    FINISHED,
-    PENDING,
-)
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hurricane._ending import Cancelled, Ending, Failed, Opened, Raised, Stored, open_ending
+from hurricane._ending import Opened, Stored, open_ending
 from hurricane._exit import call_in_forked_child
+from hurricane._native import NativeFuture
 from hurricane._serialize import (
     ONLY_IN_ARGUMENTS,
     EndedBefore,
@@ -33,10 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_DONE = frozenset((CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED))
-
-# Guards the making of conditions against the end of their futures: an ending finds the condition,
-# or whoever makes it finds the ending. One for all, and held for a few instructions.
+# Guards the making of conditions: two threads that ask for one get the same. One for all, and held
+# for a few instructions.
 _making = threading.RLock()
 
 
@@ -49,7 +44,7 @@ def _renew_lock() -> None:
 call_in_forked_child(_renew_lock)
 
 
-class Future(StandardFuture[T], Generic[T]):
+class Future(NativeFuture, StandardFuture[T], Generic[T]):
     """What a task will have returned: a `concurrent.futures.Future` that can also be awaited.
 
     `Client.submit` makes them. They may stand anywhere in the arguments of other tasks, which run
@@ -65,19 +60,16 @@ class Future(StandardFuture[T], Generic[T]):
     """
 
     # Unlike the standard library's, instances start with the class's values for these.
-    _state: str = PENDING
-    _ending: Ending | None = None
-    _opened: Opened | None = None
     _made_condition: threading.Condition | None = None
     _made_waiters: "list[Any] | None" = None
     _made_callbacks: "list[Any] | None" = None
     _on_failure: Callable[[], object] | None = None
-    number: int = 0
 
-    def __init__(self, delivery: "Delivery", name: str) -> None:
-        # Not the standard library's `__init__`: it makes all that is made late here.
-        self._delivery = delivery
-        self._name = name
+    if TYPE_CHECKING:
+
+        def result(self, timeout: float | None = None) -> T: ...
+        @property
+        def _delivery(self) -> Delivery: ...
 
     def cancel(self) -> bool:
         """Cancel the task, also while it runs: its worker is killed then.
@@ -87,53 +79,20 @@ class Future(StandardFuture[T], Generic[T]):
         bool
             False if the result has arrived already, or else true.
         """
+        is_cancelled = self._cancel_unwatched()
+        if is_cancelled is not None:
+            return is_cancelled
         with self._condition:
-            if self._state == FINISHED:
-                return False
-            if self._state != PENDING:
-                return True
-            self._end_under_condition(Cancelled(None))
+            if not self._end_cancelled():
+                return self.cancelled()
+            self._tell()
         self._delivery.cancel(self)
         self._invoke_callbacks()
         return True
 
-    def cancelled(self) -> bool:
-        """Whether the task was cancelled."""
-        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
-
     def running(self) -> bool:
         """Whether the task runs in a worker at this moment."""
-        return self._state == PENDING and self._delivery.is_running(self)
-
-    def done(self) -> bool:
-        """Whether the task has ended, be it by being cancelled."""
-        return self._state in _DONE
-
-    def result(self, timeout: float | None = None) -> T:
-        """Wait for the task and return what it returned, or raise what it raised.
-
-        Parameters
-        ----------
-        timeout
-            Seconds to wait at most.
-
-        Raises
-        ------
-        TimeoutError
-            If the task has not ended by then.
-        concurrent.futures.CancelledError
-            If it was cancelled.
-        """
-        try:
-            value, error = self._open_in_time(timeout)
-            if error is not None:
-                raise error
-            result: T = value
-            return result
-        finally:
-            # The exception holds this frame: without this, the two would hold each other.
-            error = None
-            del self
+        return self._state == "PENDING" and self._delivery.is_running(self)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the task and return what it raised, or None.
@@ -185,7 +144,9 @@ class Future(StandardFuture[T], Generic[T]):
         nothing.
         """
         self._on_failure = fn
-        if self.done():
+        self._delivery.keep(self)
+        if not self._watch_for_failure():
+            self._delivery.let_go(self)
             self._call_on_failure()
 
     def _call_on_failure(self) -> None:
@@ -210,23 +171,13 @@ class Future(StandardFuture[T], Generic[T]):
             raise TypeError(msg)
         if encoding_client() is not self._delivery:
             msg = f"{self!r} is a future of another client: wait for it, and pass its result"
-            raise EndedBefore(Raised(ValueError(msg)))
+            raise EndedBefore(ValueError(msg))
         ending = self._ending
-        if isinstance(ending, Stored):
-            ending = ending.restored
-        if ending is None:
+        if ending is None or isinstance(ending, Stored):
             return dependency(self)
         if isinstance(ending, bytes):
             return inline(ending)
-        raise EndedBefore(self._ending_of_dependants(ending))
-
-    def _ending_of_dependants(self, ending: Failed | Cancelled | Raised) -> Ending:
-        cause = (self.number, self._name)
-        if isinstance(ending, Cancelled):
-            return Cancelled(ending.cause or cause)
-        if isinstance(ending, Failed):
-            return ending.passed_on_by(cause)
-        return ending
+        raise EndedBefore(self)
 
     # What the standard library keeps in attributes, and its `wait` and `as_completed` reach for.
 
@@ -237,7 +188,11 @@ class Future(StandardFuture[T], Generic[T]):
             with _making:
                 condition = self._made_condition
                 if condition is None:
-                    condition = self._made_condition = threading.Condition()
+                    condition = threading.Condition()
+                    # Before anybody can have it: an ending finds that it is watched, or whoever
+                    # takes the condition finds the ending.
+                    self._watch()
+                    self._made_condition = condition
         return condition
 
     @property
@@ -272,35 +227,52 @@ class Future(StandardFuture[T], Generic[T]):
 
     def _open(self) -> Opened:
         """Unpickle the ending, once; nothing if the task has not ended."""
-        if self._opened is not None:
-            return self._opened
-        if self._ending is None:
+        if self._on_failure is not None and self.done():
+            self._delivery.let_go(self)
+        opened = self._open_here()
+        if opened is not None:
+            return opened
+        ending = self._ending
+        if isinstance(ending, Stored):
+            return self._keep_opened(ending.open(self._delivery.fetch, self))
+        if ending is None:
             return None, None
-        # Outside of any lock, for it runs code of the user. Should two threads come here at the
-        # same moment, both get what the first one made.
-        opened = open_ending(self._ending, self._name)
-        with _making:
-            if self._opened is None:
-                self._opened = opened
-        return self._opened
+        return self._keep_opened(open_ending(ending, self._name))
 
     def _open_in_time(self, timeout: float | None) -> Opened:
         if not self._wait_for_end(timeout):
             raise TimeoutError
-        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED) and self._ending is None:
+        if self._made_condition is not None:
+            # Whoever ends it from outside may not be done with it.
+            with self._made_condition:
+                pass
+        if self.cancelled() and self._ending is None:
             raise CancelledError
         return self._open()
 
+    def _result_in_time(self, timeout: float | None) -> T:
+        """Do what `result` does, where that is not native."""
+        try:
+            value, error = self._open_in_time(timeout)
+            if error is not None:
+                raise error
+            result: T = value
+            return result
+        finally:
+            # The exception holds this frame: without this, the two would hold each other.
+            error = None
+            del self
+
     def _wait_for_end(self, timeout: float | None) -> bool:
         """Wait until the task has ended; whether it has."""
-        if self._state in _DONE:
+        if self.done():
             return True
-        self._delivery.check_process()
-        return self._delivery.wait(self.done, self._wait_on_condition, timeout)
-
-    def _wait_on_condition(self, timeout: float | None) -> bool:
-        with self._condition:
-            return self._condition.wait_for(self.done, timeout)
+        delivery = self._delivery
+        delivery.check_process()
+        if delivery.is_delivering():
+            # So that its end comes through this thread.
+            self._condition  # noqa: B018 - it is made by being asked for
+        return delivery.wait(self.done, self._park, timeout)
 
     def _is_to_be_called(self) -> bool:
         """Whether somebody is to be called, now that it has ended."""
@@ -308,12 +280,11 @@ class Future(StandardFuture[T], Generic[T]):
             self._on_failure = None
         return bool(self._made_callbacks) or self._on_failure is not None
 
-    def _end_under_condition(self, ending: Ending) -> None:
-        is_cancelled = isinstance(ending, Cancelled)
-        self._ending = ending
-        self._state = CANCELLED_AND_NOTIFIED if is_cancelled else FINISHED
+    def _tell(self) -> None:
+        """Tell whoever waits that it has ended. Its condition is held."""
+        ending = self._ending
         for waiter in self._made_waiters or ():
-            if is_cancelled:
+            if self.cancelled():
                 waiter.add_cancelled(self)
             elif isinstance(ending, (bytes, Stored)):
                 waiter.add_result(self)
@@ -327,32 +298,19 @@ def _is_in_event_loop() -> bool:
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 
-def end_all(endings: Iterable[tuple[Future[Any], Ending]]) -> list[Future[Any]]:
-    """End futures that have not ended, and tell whoever waits for them.
+def end_all(futures: Iterable[Future[Any]]) -> list[Future[Any]]:
+    """End watched futures whose endings have arrived, and tell whoever waits for them.
 
     Returns
     -------
     list
         Those whose callbacks are to be run: by now all have ended, whatever a callback looks at.
     """
-    watched = []
     to_call = []
-    with _making:
-        for future, ending in endings:
-            if future._made_condition is not None:
-                watched.append((future, ending))
-            elif future._state == PENDING:
-                future._ending = ending
-                future._state = (
-                    CANCELLED_AND_NOTIFIED if isinstance(ending, Cancelled) else FINISHED
-                )
-                if future._is_to_be_called():
-                    to_call.append(future)
-    # Conditions are taken outside of the lock: their holders may make others.
-    for future, ending in watched:
+    for future in futures:
         with future._condition:
-            if future._state == PENDING:
-                future._end_under_condition(ending)
+            if future._settle():
+                future._tell()
                 if future._is_to_be_called():
                     to_call.append(future)
     return to_call

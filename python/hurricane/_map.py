@@ -15,8 +15,9 @@ from itertools import chain, repeat
 from typing import Any, Self, TypeVar
 
 from hurricane._columns import Columns, Input
-from hurricane._delivery import Delivery, name_of
+from hurricane._delivery import Delivery
 from hurricane._ending import concerns_all_calls
+from hurricane._functions import name_of
 from hurricane._future import Future
 from hurricane._group import Group, unpacked
 from hurricane._options import Options

@@ -1,11 +1,14 @@
 """The Rust part of hurricane, as Python sees it. Private: people use `hurricane`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, Self, final
 
 __all__ = [
+    "Calls",
     "Connection",
+    "Footprint",
     "Local",
+    "NativeFuture",
     "Nodes",
     "Remote",
     "Server",
@@ -147,6 +150,52 @@ class Nodes:
         """End it with its workers. Idempotent; returns when no process is left."""
 
 @final
+class Calls:
+    """Submits calls of functions that are known already, with arguments that are simple."""
+
+    def __new__(cls, connection: Connection, future_type: type[NativeFuture]) -> Self: ...
+    def submit(
+        self, function: object, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any | None:
+        """Submit a call; the future, or None if that must go the long way."""
+
+    def learn(
+        self,
+        function: object,
+        footprint: Footprint,
+        definition: int,
+        parts: tuple[Any, str, Connection],
+    ) -> None:
+        """From now on calls of this function are submitted here, as long as it does not change.
+
+        `parts`: what its futures are made of.
+        """
+
+    def knows(self, function: object, footprint: Footprint) -> bool:
+        """Whether this is known of a function."""
+
+    def beside(self) -> Calls:
+        """One for other options, which closes with this one."""
+
+    def close(self) -> None:
+        """Everything goes the long way from now on."""
+
+@final
+class Footprint:
+    """Of what the bytes of a function were made, to tell whether they still say it."""
+
+    def __new__(cls, checks: Sequence[tuple[Any, ...]]) -> Self:
+        """Make it of these:
+
+        ("attribute", holder, name, value), ("item", dictionary, key, value),
+        ("no item", dictionary, key), ("length", dictionary, length),
+        ("global", module: str, name, value)
+        """
+
+    def is_unchanged(self) -> bool:
+        """Whether everything is as it was."""
+
+@final
 class Connection:
     """A client's connection to its scheduler, or that of a running task through its worker.
 
@@ -172,9 +221,9 @@ class Connection:
 
     def forget(self, definition: int) -> None: ...
     def submit(
-        self, future: object, definition: int, arguments: bytes, dependencies: Sequence[int]
+        self, future: NativeFuture, definition: int, arguments: bytes, dependencies: Sequence[int]
     ) -> int:
-        """Submit a task; `future` is kept, and given back by `receive` when the task ended.
+        """Submit a task, whose end `future` is told.
 
         Returns its number, or 0 if a dependency has ended and was released meanwhile (its future
         is done now or in a moment: encode the arguments again), or -1 if the allowance is used up
@@ -191,36 +240,83 @@ class Connection:
     def cancel_waiting(self) -> None:
         """Cancel every task of this client that does not run yet."""
 
-    def release(self, numbers: Sequence[int]) -> None:
-        """Let go the values of objects and of tasks whose result was stored.
+    def cancel_all(self) -> None:
+        """Cancel every task of this client, and end their futures at once."""
 
-        Ended tasks with any other ending are released by `receive` itself.
-        """
+    def release(self, numbers: Sequence[int]) -> None:
+        """Let go the values of objects. Futures do so themselves, when they go."""
 
     def is_running(self, number: int) -> bool: ...
     def fetch(self, node: int, object: int, timeout: float) -> bytes | None:
         """The value of a stored result. Raises KeyError if it is gone.
 
         None after `timeout` seconds: it has not arrived yet, or is being computed again, and then
-        `restored` will say so.
+        its future will say where it is.
         """
 
-    def receive(self, timeout: float | None) -> list[tuple[Any, ...]] | None:
-        """What has come in; waits for the first. [] after `timeout` seconds; None once closed.
+    def bring_stored(self, is_far: bool) -> None:
+        """Take over the stored results of all futures, as far as they are to be had."""
 
-        ("done", future, result: bytes)
-        ("stored", future, node: int, object: int, size: int)
-        ("failed", future, failure: tuple, cause: tuple[int, str] | None)   cause: number, name
-        ("cancelled", future, cause: tuple[int, str] | None)
-        ("restored", number: int, ended: tuple)    one of the above with None for its future: a
-            stored result was lost with its node, and the task ran again
+    def receive(self, timeout: float | None) -> list[tuple[Any, ...]] | None:
+        """What has come in and is not native; waits for the first. None once closed.
+
+        [] after `timeout` seconds, or if there is something else to look after: see `wake` and
+        `finish`.
+
+        ("ended", future)       one that is watched: take its condition and call `_settle`
+        ("failed", number)      the same, if it is watched for failures and still there
         ("output", name: str, number: int, node: str, is_stderr: bool, text: bytes,
             dropped_lines: int)
         ("setup_failed", error: bytes)      everything submitted fails so, now and later
         ("stalled", what: str)              a sentence: what ready tasks or this client wait for
         ("scheduler_lost", reason: str)     it comes once, after the tasks that have not ended
+        """
 
-        failure is one of
+    def slow_down(self) -> None:
+        """From now on `Calls` submits nothing."""
+
+    def wake(self) -> None:
+        """Have `receive` return soon."""
+
+    def finish(self) -> None:
+        """From now on `receive` returns whenever no task is pending."""
+
+    def pending(self) -> int:
+        """How many submitted tasks have not ended, or wait to be given back by `receive`."""
+
+    def last_number(self) -> int:
+        """The number given out last."""
+
+    def wait_until_over(self, last: int, timeout: float | None) -> bool:
+        """Wait until all tasks up to this number have ended; False after `timeout` seconds.
+
+        Those that `receive` gave back are over when it is called again.
+        """
+
+    def close(self) -> None:
+        """End the client: its tasks are cancelled, its objects released. Idempotent."""
+
+class NativeFuture:
+    """What a future is as long as nobody watches it; `hurricane.Future` is the rest.
+
+    It is ended without Python, in whatever thread learned of the end. Once it is watched, its end
+    goes through `Connection.receive`.
+    """
+
+    def __new__(cls, delivery: Any, name: str, connection: Connection | None = None, /) -> Self: ...
+    def __init__(self, *positional: Any, **named: Any) -> None: ...
+    number: int
+    _state: str
+    _opened: tuple[Any, BaseException | None] | None
+    @property
+    def _delivery(self) -> Any: ...
+    @property
+    def _name(self) -> str: ...
+    @property
+    def _ending(self) -> Any:
+        """How it ended, as `hurricane._ending` has it; None before.
+
+        The failure of a `Failed` is one of
         ("raised", exception: bytes)
         ("timed_out", seconds: float, stack: str)
         ("worker_lost", is_poison: bool, deaths)  each death a dict: node: str,
@@ -234,11 +330,46 @@ class Connection:
         ("scheduler_lost", reason: str)
         """
 
-    def pending(self) -> int:
-        """How many submitted tasks `receive` has not yet given back."""
+    def done(self) -> bool:
+        """Whether the task has ended, be it by being cancelled."""
 
-    def close(self) -> None:
-        """End the client: its tasks are cancelled, its objects released. Idempotent."""
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the task and return what it returned, or raise what it raised."""
+
+    def _open_here(self) -> tuple[Any, BaseException | None] | None:
+        """Open what needs no help of Python's; a value and an exception, one of them None."""
+
+    def _keep_opened(
+        self, opened: tuple[Any, BaseException | None], /
+    ) -> tuple[Any, BaseException | None]:
+        """Keep what was opened, unless another thread was faster; what is kept."""
+
+    def _watch(self) -> None:
+        """From now on, whoever ends it takes its condition. It is kept alive until then."""
+
+    def _watch_for_failure(self) -> bool:
+        """From now on, whoever ends it without a value takes its condition. False if it has ended.
+
+        It is not kept alive by this.
+        """
+
+    def _settle(self) -> bool:
+        """End it as has arrived; whether that was the end. Its condition is held."""
+
+    def _end_cancelled(self) -> bool:
+        """End it as cancelled; False if it has ended. Its condition is held."""
+
+    def _cancel_unwatched(self) -> bool | None:
+        """Cancel a task that nobody watches; whether it is cancelled. None: somebody watches."""
+
+    def _end_before(self, why: BaseException | NativeFuture, /) -> None:
+        """End it before it was submitted: with an exception, or as what it depends on."""
+
+    def _park(self, timeout: float | None = None) -> bool:
+        """Wait without the GIL; whether the task has ended."""
 
 @final
 class WorkerLink:

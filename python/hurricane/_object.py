@@ -1,16 +1,14 @@
 """The client's handle on a value that it has put into the cluster."""
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from hurricane._ending import Held, Raised
 from hurricane._serialize import EndedBefore, dependency, encoding_client, is_encoding_arguments
 
 if TYPE_CHECKING:
     from hurricane._delivery import Delivery
 
 
-class Object(Held):
+class Object:
     """A value in the cluster, sent once and shared by all tasks that name it.
 
     `Client.put` makes them. As an argument it stands for its value. It lives until the last
@@ -27,11 +25,14 @@ class Object(Held):
     (499500, 999)
     """
 
-    __slots__ = ("_delivery",)
+    __slots__ = ("__weakref__", "_delivery", "number")
 
-    def __init__(self, number: int, released: deque[int], delivery: "Delivery") -> None:
-        super().__init__(number, released)
+    def __init__(self, number: int, delivery: "Delivery") -> None:
+        self.number = number
         self._delivery = delivery
+
+    def __del__(self) -> None:
+        self._delivery.release(self.number)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number}>"
@@ -40,5 +41,5 @@ class Object(Held):
         """Stand for the value among the arguments of a task; nothing else can be pickled."""
         if is_encoding_arguments() and encoding_client() is not self._delivery:
             msg = f"{self!r} is an object of another client: put its value into this one"
-            raise EndedBefore(Raised(ValueError(msg)))
+            raise EndedBefore(ValueError(msg))
         return dependency(self)

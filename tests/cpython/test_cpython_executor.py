@@ -27,7 +27,7 @@ from concurrent.futures._base import (
 from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -132,13 +132,13 @@ class ClientWithoutContext(hurricane.Client):
 class Future(hurricane.Future[Any]):
     """A future for tests that end it themselves."""
 
-    def __init__(self, *, is_running: bool = False) -> None:
+    def __new__(cls, *, is_running: bool = False) -> Self:
         delivery = unittest.mock.Mock(spec=Delivery)
         delivery.is_running.return_value = is_running
         delivery.waiting.return_value = contextlib.nullcontext()
         delivery.wait.side_effect = lambda _is_met, wait, timeout: wait(timeout)
         delivery.waiters.return_value = []
-        super().__init__(delivery, "test")
+        return super().__new__(cls, delivery, "test")
 
 
 def create_future(

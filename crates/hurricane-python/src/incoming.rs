@@ -1,42 +1,28 @@
-//! What a client receives, as the tuples that `_native.pyi` describes.
+//! What a client receives: endings, and the tuples that `_native.pyi` describes.
 
-use hurricane_core::id::Number;
 use hurricane_core::message::{Cause, Death, Ending, Exit, Failure, Output, Stall, Stream, Value};
 use hurricane_core::session::EndReason;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-/// The end of the task behind `future`.
-pub(crate) fn ended<'py>(
-    py: Python<'py>,
-    future: &Py<PyAny>,
-    ending: &Ending,
-) -> PyResult<Bound<'py, PyTuple>> {
+use crate::imports;
+
+/// An ending, as `hurricane._ending` has it.
+pub(crate) fn ending<'py>(py: Python<'py>, ending: &Ending) -> PyResult<Bound<'py, PyAny>> {
     match ending {
-        Ending::Done(Value::Inline(result)) => {
-            ("done", future, PyBytes::new(py, result)).into_pyobject(py)
-        }
+        Ending::Done(Value::Inline(result)) => Ok(PyBytes::new(py, result).into_any()),
         Ending::Done(Value::Stored(stored)) => {
-            let object = stored.object;
-            ("stored", future, object.node.0, object.number.0, stored.size_bytes).into_pyobject(py)
+            let location = (stored.object.node.0, stored.object.number.0);
+            imports::ending(py, "Stored")?.call1((location,))
         }
         Ending::Failed { failure, cause } => {
-            ("failed", future, failed(py, failure)?, cause.as_ref().map(named)).into_pyobject(py)
+            let failure = failed(py, failure)?;
+            imports::ending(py, "Failed")?.call1((failure, cause.as_ref().map(named)))
         }
         Ending::Cancelled { cause } => {
-            ("cancelled", future, cause.as_ref().map(named)).into_pyobject(py)
+            imports::ending(py, "Cancelled")?.call1((cause.as_ref().map(named),))
         }
     }
-}
-
-/// The end of a task that ran again because its stored result was lost.
-pub(crate) fn restored<'py>(
-    py: Python<'py>,
-    number: Number,
-    ending: &Ending,
-) -> PyResult<Bound<'py, PyTuple>> {
-    let ended = ended(py, &py.None(), ending)?;
-    ("restored", number.0, ended).into_pyobject(py)
 }
 
 /// Lines that a task wrote.

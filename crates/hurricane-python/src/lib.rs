@@ -1,7 +1,12 @@
 //! The Python face of hurricane: bindings only. What they offer is told in `_native.pyi`.
 
+mod calls;
 mod command_line;
 mod connection;
+mod encoding;
+mod footprint;
+mod future;
+mod imports;
 mod incoming;
 mod local;
 mod nodes;
@@ -12,6 +17,7 @@ mod server;
 mod serving;
 mod simple;
 mod slave;
+mod slot;
 mod snapshot;
 mod waiting;
 mod worker_link;
@@ -21,9 +27,15 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::calls::Calls;
+    #[pymodule_export]
     use crate::command_line::command_line;
     #[pymodule_export]
     use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::footprint::Footprint;
+    #[pymodule_export]
+    use crate::future::NativeFuture;
     #[pymodule_export]
     use crate::local::Local;
     #[pymodule_export]

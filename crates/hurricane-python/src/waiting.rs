@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// The longest that a signal's Python handler waits to be run.
-const SLICE: Duration = Duration::from_millis(100);
+const SLICE: Duration = Duration::from_millis(50);
 
 /// As `SLICE`, in threads where no handler ever runs: there is nothing to wake for.
 const LONG_SLICE: Duration = Duration::from_hours(1);

@@ -15,13 +15,14 @@ use pyo3::types::PyBytes;
 use crate::connection::{Connection, python_error, shared};
 use crate::sentence;
 use crate::serving::{Serving, Tools};
+use crate::slot::Task;
 
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 /// A worker process's link to its node.
 #[pyclass(frozen, module = "hurricane._native")]
 pub(crate) struct WorkerLink {
-    link: worker_link::WorkerLink<Py<PyAny>>,
+    link: worker_link::WorkerLink<Task>,
     /// What the running task was given: within a run it is one object for Python, too.
     connection: Mutex<Option<Py<Connection>>>,
     /// The run; zero between runs.
@@ -31,7 +32,7 @@ pub(crate) struct WorkerLink {
 }
 
 impl WorkerLink {
-    pub(crate) fn link(&self) -> &worker_link::WorkerLink<Py<PyAny>> {
+    pub(crate) fn link(&self) -> &worker_link::WorkerLink<Task> {
         &self.link
     }
 
@@ -125,7 +126,7 @@ impl WorkerLink {
         if let Some(open) = &*connection {
             return Ok(open.clone_ref(py));
         }
-        let opened = Connection::new(self.link.connect().map_err(python_error)?);
+        let opened = Connection::of_task(self.link.connect().map_err(python_error)?);
         Ok(connection.insert(Py::new(py, opened)?).clone_ref(py))
     }
 

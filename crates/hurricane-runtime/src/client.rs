@@ -18,8 +18,11 @@ use hurricane_core::session::EndReason;
 use crate::platform::fork::ProcessMark;
 
 pub(crate) use mailboxes::Mailboxes;
-use state::{Live, State};
 
+use live::Entry;
+use state::State;
+
+mod live;
 mod mailboxes;
 mod state;
 
@@ -29,28 +32,60 @@ pub const MAX_QUEUED_OUTPUT_BYTES: usize = 1 << 20;
 
 /// A client's connection. Clones are the same connection.
 ///
-/// `F` is what the caller wants back when a task ends: in Python, its future.
+/// `F` is the caller's handle on a task: in Python, what its future has of it.
 pub struct Connection<F> {
     shared: Arc<Shared<F>>,
+}
+
+/// A handle on a submitted task, which is told how the task ends. Clones are the same handle.
+///
+/// It is told in whatever thread learned it, and while the connection is locked: it may neither
+/// block nor ask the connection for anything, nor may it when it is dropped.
+pub trait Handle: Clone + Send + 'static {
+    /// The task ended, or its stored value was lost and made anew. Gives the ending back if the
+    /// thread of [`Connection::receive`] must see to it.
+    fn end(&self, ending: Ending) -> Option<Ending>;
+
+    /// Whether anybody can still ask for the stored value that it was told of.
+    fn is_wanted(&self) -> bool {
+        true
+    }
+}
+
+/// Leaves everything to [`Connection::receive`].
+impl Handle for () {
+    fn end(&self, ending: Ending) -> Option<Ending> {
+        Some(ending)
+    }
+}
+
+/// Leaves everything to [`Connection::receive`], and names what was submitted.
+impl Handle for u32 {
+    fn end(&self, ending: Ending) -> Option<Ending> {
+        Some(ending)
+    }
 }
 
 /// What has come in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<F> {
-    /// A task ended. Unless its value was stored, it is released already.
+    /// A task ended, and its handle gave this back. Unless its value was stored, it is released
+    /// already.
     Ended {
         /// Which.
         number: Number,
-        /// What was submitted with it.
+        /// Its handle.
         future: F,
         /// How it ended.
         ending: Ending,
     },
-    /// The stored result of an ended task was lost with its node, and the task has run again. Unless
-    /// its value was stored again, it is released already.
+    /// The stored result of an ended task was lost with its node, and the task has run again; its
+    /// handle gave this back. Unless its value was stored again, it is released already.
     Restored {
         /// Which.
         number: Number,
+        /// Its handle.
+        future: F,
         /// How it ended this time.
         ending: Ending,
     },
@@ -74,6 +109,9 @@ pub enum Received<F> {
     Stalled(Stall),
     /// A sentence for people: what this end waits for.
     Notice(Box<str>),
+    /// Nothing came in, but [`Connection::wake`] was called, or nothing is pending after
+    /// [`Connection::finish`].
+    Woken,
     /// The scheduler is gone, and with it every task that has not ended.
     Lost(EndReason),
 }
@@ -123,7 +161,7 @@ pub enum SubmitError {
     Connection(#[from] ConnectionError),
 }
 
-impl<F> Connection<F> {
+impl<F: Handle> Connection<F> {
     /// Names a function and how to run it.
     pub fn define(&self, definition: Definition) -> Result<DefinitionNumber, ConnectionError> {
         let mut state = self.open_state()?;
@@ -138,7 +176,7 @@ impl<F> Connection<F> {
         self.send(ClientToScheduler::Forget { number })
     }
 
-    /// Submits a task; `future` comes back from [`Connection::receive`] when the task ended.
+    /// Submits a task; `future` is told when it ends.
     pub fn submit(
         &self,
         future: F,
@@ -147,12 +185,11 @@ impl<F> Connection<F> {
         dependencies: Vec<Number>,
     ) -> Result<Number, SubmitError> {
         let mut state = self.open_state()?;
-        if !dependencies.iter().all(|dependency| state.live.contains_key(dependency)) {
+        if !dependencies.iter().all(|dependency| state.live.get(*dependency).is_some()) {
             return Err(SubmitError::DependencyReleased);
         }
         let number = self.reserve(&mut state, arguments.len())?;
-        state.live.insert(number, Live::Pending(future));
-        state.pending += 1;
+        state.live.insert(number, Entry::Pending(future));
         // Sent under the lock, so that numbers grow on the wire as they were given out.
         self.shared.sink.send(ClientToScheduler::Submit {
             number,
@@ -171,7 +208,7 @@ impl<F> Connection<F> {
         // A large value goes into a store, and costs no allowance.
         let carried_bytes = if value.len() > INLINE_LIMIT_BYTES { 0 } else { value.len() };
         let number = self.reserve(&mut state, carried_bytes)?;
-        state.live.insert(number, Live::Held);
+        state.live.insert(number, Entry::Object);
         let value = Value::Inline(value);
         self.shared.sink.send(ClientToScheduler::Put { number, value });
         Ok(number)
@@ -212,6 +249,19 @@ impl<F> Connection<F> {
         self.send(ClientToScheduler::CancelWaiting)
     }
 
+    /// Cancels every task that has not ended, running or not. Their handles are told at once.
+    pub fn cancel_all(&self) -> Result<(), ConnectionError> {
+        let mut state = self.open_state()?;
+        let cancel = |number| self.shared.sink.send(ClientToScheduler::Cancel { number });
+        state.end_pending(&Ending::Cancelled { cause: None }, cancel);
+        let has_arrived = state.has_arrived();
+        drop(state);
+        if has_arrived {
+            self.shared.arrived.notify_all();
+        }
+        Ok(())
+    }
+
     /// Lets go the values of objects and of tasks whose result was stored. Other numbers are passed
     /// over: they are released already, or will be when they end.
     pub fn release(&self, mut numbers: Vec<Number>) -> Result<(), ConnectionError> {
@@ -235,8 +285,8 @@ impl<F> Connection<F> {
         Ok(self.shared.sink.fetch(object, timeout))
     }
 
-    /// What has come in; waits for the first. Nothing after `timeout`. Once closed, the tasks that
-    /// have not ended are given back, cancelled or as lost; then none.
+    /// What has come in and handles did not see to; waits for the first. Nothing after `timeout`.
+    /// Once closed, what came before that; then none.
     pub fn receive(
         &self,
         timeout: Option<Duration>,
@@ -244,26 +294,80 @@ impl<F> Connection<F> {
         self.shared.check_process()?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.shared.lock();
+        state.put_down();
+        if state.waiting > 0 {
+            self.shared.over.notify_all();
+        }
         while !state.has_arrived() {
             if state.closed.is_some() {
-                return Ok(state.give_up());
+                return Ok(None);
+            }
+            if state.is_to_look_around() {
+                state.is_woken = false;
+                return Ok(Some(vec![Received::Woken]));
             }
             let Some(waited) = wait_once(&self.shared.arrived, state, deadline) else {
                 return Ok(Some(Vec::new()));
             };
             state = waited;
         }
-        let (received, released) = state.take_incoming();
-        if !released.is_empty() && state.closed.is_none() {
-            self.shared.sink.send(ClientToScheduler::Release { numbers: released });
-        }
-        Ok(Some(received))
+        Ok(Some(state.take_incoming()))
     }
 
-    /// How many submitted tasks [`Connection::receive`] has not yet given back.
+    /// Has [`Connection::receive`] return soon.
+    pub fn wake(&self) -> Result<(), ConnectionError> {
+        self.open_state()?.is_woken = true;
+        self.shared.arrived.notify_all();
+        Ok(())
+    }
+
+    /// From now on [`Connection::receive`] returns whenever no task is pending.
+    pub fn finish(&self) -> Result<(), ConnectionError> {
+        self.open_state()?.is_finishing = true;
+        self.shared.arrived.notify_all();
+        Ok(())
+    }
+
+    /// How many submitted tasks have not ended, or wait to be given back by
+    /// [`Connection::receive`].
     pub fn pending(&self) -> Result<usize, ConnectionError> {
         self.shared.check_process()?;
-        Ok(self.shared.lock().pending)
+        Ok(self.shared.lock().pending())
+    }
+
+    /// The number given out last.
+    pub fn last_number(&self) -> Result<Number, ConnectionError> {
+        self.shared.check_process()?;
+        Ok(Number(self.shared.lock().numbers))
+    }
+
+    /// Waits until all tasks up to this one have ended, and those that were given back have been
+    /// dealt with: [`Connection::receive`] was called again. False after `timeout`.
+    pub fn wait_until_over(
+        &self,
+        last: Number,
+        timeout: Option<Duration>,
+    ) -> Result<bool, ConnectionError> {
+        self.shared.check_process()?;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.shared.lock();
+        while !state.is_over(last) {
+            state.waiting += 1;
+            // Counted down by hand: the lock comes and goes with each wait.
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                state.waiting -= 1;
+                return Ok(false);
+            }
+            state = wait_for(&self.shared.over, state, left);
+            state.waiting -= 1;
+        }
+        Ok(true)
+    }
+
+    /// The handles of tasks whose result is stored.
+    pub fn stored(&self) -> Result<Vec<F>, ConnectionError> {
+        Ok(self.open_state()?.stored())
     }
 
     /// Whether it was closed, from either end.
@@ -278,6 +382,11 @@ impl<F> Connection<F> {
             self.shared.wake_all();
             self.shared.sink.close();
         }
+    }
+
+    /// Whether this is the process that opened it, and not a forked child of it.
+    pub fn is_here(&self) -> bool {
+        self.shared.check_process().is_ok()
     }
 
     /// The next number, within the allowance and what may be on its way.
@@ -303,7 +412,7 @@ impl<F> Connection<F> {
     }
 }
 
-impl<F: Send + 'static> Connection<F> {
+impl<F: Handle> Connection<F> {
     /// A connection that speaks to `sink`; what the scheduler answers is delivered to the mailbox.
     pub(crate) fn open(sink: Box<dyn Sink>) -> (Self, Weak<dyn Mailbox>) {
         let shared = Arc::new(Shared {
@@ -312,6 +421,7 @@ impl<F: Send + 'static> Connection<F> {
             state: Mutex::new(State::default()),
             arrived: Condvar::new(),
             allowed: Condvar::new(),
+            over: Condvar::new(),
         });
         let mailbox = Arc::downgrade(&shared);
         (Self { shared }, mailbox)
@@ -324,7 +434,7 @@ impl<F> Clone for Connection<F> {
     }
 }
 
-impl<F> std::fmt::Debug for Connection<F> {
+impl<F: Handle> std::fmt::Debug for Connection<F> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Connection").field("is_closed", &self.is_closed()).finish()
     }
@@ -384,6 +494,8 @@ struct Shared<F> {
     arrived: Condvar,
     /// The allowance grew, or the connection was closed.
     allowed: Condvar,
+    /// Tasks are over, or the connection was closed.
+    over: Condvar,
 }
 
 impl<F> Shared<F> {
@@ -399,22 +511,28 @@ impl<F> Shared<F> {
     fn wake_all(&self) {
         self.arrived.notify_all();
         self.allowed.notify_all();
+        self.over.notify_all();
     }
 }
 
-impl<F: Send> Mailbox for Shared<F> {
+impl<F: Handle> Mailbox for Shared<F> {
     fn deliver(&self, messages: Vec<SchedulerToClient>) {
         let mut state = self.lock();
         if state.closed.is_some() {
             return;
         }
-        let was_empty = !state.has_arrived();
+        let was_quiet = !(state.has_arrived() || state.is_to_look_around());
         let allowance = state.allowance;
+        let mut released = Vec::new();
         for message in messages {
-            state.deliver(message);
+            state.deliver(message, &mut released);
         }
-        let has_arrived = was_empty && state.has_arrived();
+        if !released.is_empty() {
+            self.sink.send(ClientToScheduler::Release { numbers: released });
+        }
+        let has_arrived = was_quiet && (state.has_arrived() || state.is_to_look_around());
         let has_grown = state.allowance != allowance;
+        let is_awaited = state.waiting > 0;
         drop(state);
         if has_arrived {
             self.arrived.notify_all();
@@ -422,12 +540,15 @@ impl<F: Send> Mailbox for Shared<F> {
         if has_grown {
             self.allowed.notify_all();
         }
+        if is_awaited {
+            self.over.notify_all();
+        }
     }
 
     fn notice(&self, sentence: Box<str>) {
         let mut state = self.lock();
         if state.closed.is_none() {
-            state.notices.push(sentence);
+            state.notice(sentence);
             drop(state);
             self.arrived.notify_all();
         }
@@ -452,234 +573,26 @@ fn wait_once<'a, T>(
     state: MutexGuard<'a, T>,
     deadline: Option<Instant>,
 ) -> Option<MutexGuard<'a, T>> {
-    let Some(deadline) = deadline else {
-        return Some(signal.wait(state).unwrap_or_else(PoisonError::into_inner));
+    let left = match deadline {
+        Some(deadline) => Some(deadline.checked_duration_since(Instant::now())?),
+        None => None,
     };
-    let left = deadline.checked_duration_since(Instant::now())?;
-    let waited = signal.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-    Some(waited.0)
+    Some(wait_for(signal, state, left))
+}
+
+/// Waits for a signal, or until so much time has passed.
+fn wait_for<'a, T>(
+    signal: &Condvar,
+    state: MutexGuard<'a, T>,
+    timeout: Option<Duration>,
+) -> MutexGuard<'a, T> {
+    match timeout {
+        None => signal.wait(state).unwrap_or_else(PoisonError::into_inner),
+        Some(timeout) => {
+            signal.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
-
-    use hurricane_core::id::{NodeId, ObjectNumber};
-    use hurricane_core::message::{Allowance, Failure, Stored, Stream};
-
-    use super::*;
-
-    const DEFINITION: DefinitionNumber = DefinitionNumber(1);
-    const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
-
-    #[test]
-    fn nothing_is_submitted_beyond_the_allowance() {
-        let (client, scheduler) = pair();
-        assert_eq!(submit(&client, &[]), Err(SubmitError::AllowanceUsedUp));
-        assert_eq!(client.wait_for_allowance(Duration::ZERO), Ok(false));
-        scheduler.says(SchedulerToClient::Allowance(Allowance { tasks: 2, bytes: 100 }));
-        assert_eq!(client.wait_for_allowance(Duration::ZERO), Ok(true));
-        assert_eq!(submit(&client, &[]), Ok(Number(1)));
-        assert_eq!(client.put("x".into()), Ok(Number(2)));
-        assert_eq!(submit(&client, &[]), Err(SubmitError::AllowanceUsedUp));
-    }
-
-    #[test]
-    fn what_crosses_the_limit_of_bytes_is_submitted() {
-        let (client, scheduler) = pair();
-        scheduler.says(SchedulerToClient::Allowance(Allowance { tasks: 9, bytes: 10 }));
-        assert_eq!(client.put("more than ten bytes".into()), Ok(Number(1)));
-        assert_eq!(client.put("x".into()), Err(SubmitError::AllowanceUsedUp));
-    }
-
-    #[test]
-    fn an_ended_task_is_given_back_once_and_released() {
-        let (client, scheduler) = allowed_pair();
-        let number = submit(&client, &[]).expect("it is allowed");
-        let ending = Ending::Done(Value::Inline("x".into()));
-        scheduler.ends(number, &ending);
-        scheduler.ends(number, &ending);
-        assert_eq!(client.pending(), Ok(1));
-        let received = client.receive(AT_ONCE).expect("this is no child");
-        assert_eq!(received, Some(vec![Received::Ended { number, future: 7, ending }]));
-        assert_eq!(client.pending(), Ok(0));
-        assert_eq!(scheduler.last(), ClientToScheduler::Release { numbers: vec![number] });
-        assert_eq!(submit(&client, &[number]), Err(SubmitError::DependencyReleased));
-    }
-
-    #[test]
-    fn a_stored_result_is_held_until_it_is_released() {
-        let (client, scheduler) = allowed_pair();
-        let number = submit(&client, &[]).expect("it is allowed");
-        let object = ObjectId { node: NodeId(1), number: ObjectNumber(1) };
-        scheduler.ends(number, &Ending::Done(Value::Stored(Stored { object, size_bytes: 1 })));
-        client.receive(AT_ONCE).expect("this is no child");
-        assert_eq!(submit(&client, &[number]), Ok(Number(2)));
-        client.release(vec![number, number, Number(2)]).expect("it is open");
-        assert_eq!(scheduler.last(), ClientToScheduler::Release { numbers: vec![number] });
-        assert_eq!(submit(&client, &[number]), Err(SubmitError::DependencyReleased));
-    }
-
-    #[test]
-    fn output_is_bounded_and_what_was_dropped_is_counted() {
-        let (client, scheduler) = pair();
-        let text = "line\n".repeat(100_000);
-        for _ in 0..5 {
-            scheduler.writes(&text);
-        }
-        assert_eq!(dropped_lines(&client), [0, 0]);
-        scheduler.writes("after\n");
-        assert_eq!(dropped_lines(&client), [300_000]);
-    }
-
-    #[test]
-    fn a_closed_connection_gives_what_came_and_then_none() {
-        let (client, scheduler) = allowed_pair();
-        scheduler.writes("last words\n");
-        scheduler.mailbox().close(ConnectionError::Refused { reason: "so" });
-        assert_eq!(dropped_lines(&client), [0]);
-        assert_eq!(client.receive(None), Ok(None));
-        let refused = ConnectionError::Refused { reason: "so" };
-        assert_eq!(submit(&client, &[]), Err(SubmitError::Connection(refused)));
-        client.close();
-        assert!(client.is_closed());
-    }
-
-    #[test]
-    fn with_the_scheduler_every_task_is_lost() {
-        let (client, scheduler) = allowed_pair();
-        let number = submit(&client, &[]).expect("it is allowed");
-        scheduler.mailbox().close(ConnectionError::Lost(EndReason::Restarted));
-        let received = client.receive(None).expect("this is no child").expect("a task is pending");
-        let reason = EndReason::Restarted.to_string().into();
-        let failure = Box::new(Failure::SchedulerLost(reason));
-        let ending = Ending::Failed { failure, cause: None };
-        let lost = Received::Lost(EndReason::Restarted);
-        assert_eq!(received, [Received::Ended { number, future: 7, ending }, lost]);
-        assert_eq!(client.receive(None), Ok(None));
-        let error = ConnectionError::Lost(EndReason::Restarted);
-        assert_eq!(submit(&client, &[]), Err(SubmitError::Connection(error)));
-    }
-
-    #[test]
-    fn nothing_is_submitted_while_too_much_is_on_its_way() {
-        let (client, scheduler) = allowed_pair();
-        scheduler.is_full.store(true, Ordering::Relaxed);
-        assert_eq!(client.put("x".into()), Err(SubmitError::AllowanceUsedUp));
-        let waiting = client.clone();
-        let thread = thread::spawn(move || waiting.wait_for_allowance(Duration::MAX));
-        scheduler.is_full.store(false, Ordering::Relaxed);
-        scheduler.mailbox().make_room();
-        assert_eq!(thread.join().expect("it ended well"), Ok(true));
-        assert_eq!(client.put("x".into()), Ok(Number(1)));
-    }
-
-    #[test]
-    fn notices_are_received() {
-        let (client, scheduler) = pair();
-        scheduler.mailbox().notice("so".into());
-        assert_eq!(client.receive(AT_ONCE), Ok(Some(vec![Received::Notice("so".into())])));
-        assert_eq!(client.receive(AT_ONCE), Ok(Some(Vec::new())));
-    }
-
-    #[test]
-    fn a_closed_connection_gives_back_every_task() {
-        let (client, _scheduler) = allowed_pair();
-        let numbers = [(); 3].map(|()| submit(&client, &[]).expect("it is allowed"));
-        client.close();
-        let received = client.receive(None).expect("this is no child").expect("tasks are pending");
-        let given_back = numbers.map(|number| {
-            let ending = Ending::Cancelled { cause: None };
-            Received::Ended { number, future: 7, ending }
-        });
-        assert_eq!(received, given_back);
-        assert_eq!(client.pending(), Ok(0));
-        assert_eq!(client.receive(None), Ok(None));
-    }
-
-    fn submit(client: &Connection<u32>, dependencies: &[Number]) -> Result<Number, SubmitError> {
-        client.submit(7, DEFINITION, "arguments".into(), dependencies.to_vec())
-    }
-
-    fn dropped_lines(client: &Connection<u32>) -> Vec<u64> {
-        let received = client.receive(AT_ONCE).expect("this is no child").expect("it is open");
-        let lines = received.into_iter().filter_map(|one| match one {
-            Received::Output { output, .. } => Some(output.dropped_lines),
-            _ => None,
-        });
-        lines.collect()
-    }
-
-    /// The other end.
-    struct Scheduler {
-        mailbox: Weak<dyn Mailbox>,
-        heard: Arc<Mutex<Vec<ClientToScheduler>>>,
-        is_full: Arc<AtomicBool>,
-    }
-
-    impl Scheduler {
-        fn mailbox(&self) -> Arc<dyn Mailbox> {
-            self.mailbox.upgrade().expect("the client holds its connection")
-        }
-
-        fn says(&self, message: SchedulerToClient) {
-            self.mailbox().deliver(vec![message]);
-        }
-
-        fn ends(&self, number: Number, ending: &Ending) {
-            self.says(SchedulerToClient::Ended { number, ending: ending.clone() });
-        }
-
-        fn writes(&self, text: &str) {
-            let text = Bytes::copy_from_slice(text.as_bytes());
-            let output = Output { stream: Stream::Stdout, text, dropped_lines: 0 };
-            let (name, node) = ("task".into(), "node".into());
-            self.says(SchedulerToClient::Output { number: Number(1), name, node, output });
-        }
-
-        fn last(&self) -> ClientToScheduler {
-            let heard = self.heard.lock().expect("no test panics with it");
-            heard.last().expect("something was said").clone()
-        }
-    }
-
-    #[derive(Default)]
-    struct Recording {
-        heard: Arc<Mutex<Vec<ClientToScheduler>>>,
-        is_full: Arc<AtomicBool>,
-    }
-
-    impl Sink for Recording {
-        fn send(&self, message: ClientToScheduler) {
-            self.heard.lock().expect("no test panics with it").push(message);
-        }
-
-        fn has_room(&self) -> bool {
-            !self.is_full.load(Ordering::Relaxed)
-        }
-
-        fn fetch(&self, _: ObjectId, _: Duration) -> Fetched {
-            Fetched::Gone
-        }
-
-        fn is_running(&self, _: Number) -> bool {
-            false
-        }
-
-        fn close(&self) {}
-    }
-
-    fn pair() -> (Connection<u32>, Scheduler) {
-        let sink = Recording::default();
-        let (heard, is_full) = (Arc::clone(&sink.heard), Arc::clone(&sink.is_full));
-        let (client, mailbox) = Connection::open(Box::new(sink));
-        (client, Scheduler { mailbox, heard, is_full })
-    }
-
-    fn allowed_pair() -> (Connection<u32>, Scheduler) {
-        let (client, scheduler) = pair();
-        scheduler.says(SchedulerToClient::Allowance(Allowance { tasks: 100, bytes: 1 << 20 }));
-        (client, scheduler)
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use hurricane_core::resources::{Amount, Resources};
 use hurricane_core::scheduler;
 use hurricane_core::snapshot::Snapshot;
 
-use crate::client::{Connection, ConnectionError, Mailboxes};
+use crate::client::{Connection, ConnectionError, Handle, Mailboxes};
 use crate::inbox::Inbox;
 use crate::platform::descriptors;
 use crate::platform::directories::OwnDirectory;
@@ -116,7 +116,7 @@ impl Local {
     }
 
     /// A new client.
-    pub fn connect<F: Send + 'static>(&self) -> Result<Connection<F>, ConnectionError> {
+    pub fn connect<F: Handle>(&self) -> Result<Connection<F>, ConnectionError> {
         self.shared.check_process()?;
         let client = ClientId(self.shared.clients.fetch_add(1, Ordering::Relaxed));
         let sink = LocalSink::new(Arc::clone(&self.shared), client);

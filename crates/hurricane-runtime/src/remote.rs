@@ -9,7 +9,7 @@ use hurricane_core::id::{ClientId, Number, ObjectId};
 use hurricane_core::message::ClientToScheduler;
 use hurricane_core::snapshot::Snapshot;
 
-use crate::client::{Connection, ConnectionError, Fetched, Mailboxes, Sink};
+use crate::client::{Connection, ConnectionError, Fetched, Handle, Mailboxes, Sink};
 use crate::dialing::{Choice, Target};
 use crate::identity::State;
 use crate::inbox::Inbox;
@@ -93,7 +93,7 @@ impl Remote {
     }
 
     /// A new client.
-    pub fn connect<F: Send + 'static>(&self) -> Result<Connection<F>, ConnectionError> {
+    pub fn connect<F: Handle>(&self) -> Result<Connection<F>, ConnectionError> {
         self.shared.check_process()?;
         let client = ClientId(self.shared.clients.fetch_add(1, Ordering::Relaxed));
         let exchange = Arc::new(Exchange::default());

@@ -16,7 +16,7 @@ use hurricane_core::frame::{Decoder, MAX_WORKER_FRAME_BYTES};
 use hurricane_core::id::{DefinitionId, RunId};
 use hurricane_core::message::{NodeToWorker, Stream, Value, WorkerToNode};
 
-use crate::client::{Connection, ConnectionError};
+use crate::client::{Connection, ConnectionError, Handle};
 use crate::ledger::{self, WorkerLedger};
 use crate::link::{self, Hello};
 use crate::platform::fork::Unshared;
@@ -128,7 +128,7 @@ pub enum WaitError {
     Connection(#[from] ConnectionError),
 }
 
-impl<F: Send + 'static> WorkerLink<F> {
+impl<F: Handle> WorkerLink<F> {
     /// Takes the link over from standard input and makes the process a worker: own session, no new
     /// privileges, no core dumps, higher OOM score, and a thread that ends the process and its tree
     /// when the node is gone. Waits for the node's first frame.

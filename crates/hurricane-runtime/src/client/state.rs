@@ -1,12 +1,12 @@
 //! What a connection knows: the numbers it gave out, its allowance, and what came in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use hurricane_core::id::Number;
 use hurricane_core::message::{Allowance, Ending, Failure, Output, SchedulerToClient, Value};
-use hurricane_core::session::EndReason;
 
-use super::{ConnectionError, MAX_QUEUED_OUTPUT_BYTES, Received, SubmitError};
+use super::live::{Entry, Live};
+use super::{ConnectionError, Handle, MAX_QUEUED_OUTPUT_BYTES, Received, SubmitError};
 
 /// What a queued piece of output costs beside its text, so that empty lines are not free.
 const OUTPUT_COST_BYTES: usize = 64;
@@ -14,47 +14,47 @@ const OUTPUT_COST_BYTES: usize = 64;
 /// What a connection knows.
 pub(super) struct State<F> {
     pub(super) closed: Option<ConnectionError>,
-    /// That the scheduler is gone was received.
-    is_loss_told: bool,
-    pub(super) incoming: VecDeque<SchedulerToClient>,
-    /// Sentences of this end's own.
-    pub(super) notices: Vec<Box<str>>,
+    /// What came in and was not received.
+    incoming: VecDeque<Received<F>>,
+    /// How many ends of tasks are in `incoming`.
+    ends: usize,
+    /// The lowest number among the ends that were received last.
+    in_hand: Option<Number>,
     /// Bytes of output in `incoming`.
-    pub(super) output_bytes: usize,
+    output_bytes: usize,
     /// Lines dropped since output was last queued.
-    pub(super) dropped_lines: u64,
+    dropped_lines: u64,
+    /// Who receives is to look around, though nothing came in.
+    pub(super) is_woken: bool,
+    /// Who receives is to look around whenever nothing is pending.
+    pub(super) is_finishing: bool,
+    /// How many threads wait for tasks to be over.
+    pub(super) waiting: usize,
     pub(super) allowance: Allowance,
     /// What was submitted in all, to be compared with the allowance.
-    pub(super) submitted: Allowance,
+    submitted: Allowance,
     pub(super) definitions: u32,
     pub(super) numbers: u64,
-    pub(super) live: HashMap<Number, Live<F>>,
-    pub(super) pending: usize,
-}
-
-/// A number that the scheduler still knows.
-pub(super) enum Live<F> {
-    /// A task that has not ended, as far as was received.
-    Pending(F),
-    /// An object, or a task whose result was stored.
-    Held,
+    pub(super) live: Live<F>,
 }
 
 impl<F> Default for State<F> {
     fn default() -> Self {
         Self {
             closed: None,
-            is_loss_told: false,
             incoming: VecDeque::new(),
-            notices: Vec::new(),
+            ends: 0,
+            in_hand: None,
             output_bytes: 0,
             dropped_lines: 0,
+            is_woken: false,
+            is_finishing: false,
+            waiting: 0,
             allowance: Allowance::default(),
             submitted: Allowance::default(),
             definitions: 0,
             numbers: 0,
-            live: HashMap::new(),
-            pending: 0,
+            live: Live::default(),
         }
     }
 }
@@ -64,16 +64,31 @@ impl<F> State<F> {
         self.closed.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether this was what closed it.
-    pub(super) fn close(&mut self, reason: ConnectionError) -> bool {
-        let is_first = self.closed.is_none();
-        self.closed.get_or_insert(reason);
-        is_first
-    }
-
     /// Whether there is something to receive.
     pub(super) fn has_arrived(&self) -> bool {
-        !(self.incoming.is_empty() && self.notices.is_empty())
+        !self.incoming.is_empty()
+    }
+
+    /// How many tasks have not ended, as far as was received.
+    pub(super) fn pending(&self) -> usize {
+        self.live.pending() + self.ends
+    }
+
+    /// Whether who receives has something to do beside what came in.
+    pub(super) fn is_to_look_around(&self) -> bool {
+        self.is_woken || self.is_finishing && self.pending() == 0
+    }
+
+    /// Whether all tasks up to this one have ended, and whoever received their ends is done with
+    /// them.
+    pub(super) fn is_over(&self, last: Number) -> bool {
+        let queued = self.incoming.iter().filter_map(|one| match one {
+            Received::Ended { number, .. } => Some(*number),
+            _ => None,
+        });
+        let mut pending = self.live.iter().filter(|(_, entry)| entry.is_pending());
+        let first = pending.next().map(|(number, _)| number);
+        queued.chain(first).chain(self.in_hand).all(|number| number > last)
     }
 
     /// What crosses the limit of bytes may still be submitted: it may be larger than the limit.
@@ -94,23 +109,29 @@ impl<F> State<F> {
 
     /// Whether the number was held and is not any more.
     pub(super) fn let_go(&mut self, number: Number) -> bool {
-        let is_held = matches!(self.live.get(&number), Some(Live::Held));
+        let is_held = self.live.get(number).is_some_and(|entry| !entry.is_pending());
         if is_held {
-            self.live.remove(&number);
+            self.live.remove(number);
         }
         is_held
     }
 
-    pub(super) fn deliver(&mut self, mut message: SchedulerToClient) {
-        match &mut message {
-            SchedulerToClient::Allowance(allowance) => self.allowance = *allowance,
-            SchedulerToClient::Output { output, .. } => {
-                if self.has_room_for(output) {
-                    self.incoming.push_back(message);
-                }
-            }
-            _ => self.incoming.push_back(message),
-        }
+    pub(super) fn notice(&mut self, sentence: Box<str>) {
+        self.incoming.push_back(Received::Notice(sentence));
+    }
+
+    /// Everything that came in and is to be dealt with by who receives it.
+    pub(super) fn take_incoming(&mut self) -> Vec<Received<F>> {
+        self.output_bytes = 0;
+        self.ends = 0;
+        let received = Vec::from(std::mem::take(&mut self.incoming));
+        self.in_hand = received.iter().filter_map(number_of_ended).min();
+        received
+    }
+
+    /// Who receives is done with what was received last.
+    pub(super) fn put_down(&mut self) {
+        self.in_hand = None;
     }
 
     /// Whether output may be queued; if not, its lines are counted and the next that may says so.
@@ -126,54 +147,7 @@ impl<F> State<F> {
         has_room
     }
 
-    /// Everything that came in, and the tasks in it that are to be released.
-    pub(super) fn take_incoming(&mut self) -> (Vec<Received<F>>, Vec<Number>) {
-        let mut received = Vec::with_capacity(self.incoming.len());
-        received.extend(self.notices.drain(..).map(Received::Notice));
-        let mut released = Vec::new();
-        self.output_bytes = 0;
-        while let Some(message) = self.incoming.pop_front() {
-            match message {
-                SchedulerToClient::Ended { number, ending } => {
-                    received.extend(self.end(number, ending, &mut released));
-                }
-                SchedulerToClient::Restored { number, ending } => {
-                    received.extend(self.restore(number, ending, &mut released));
-                }
-                SchedulerToClient::Output { number, name, node, output } => {
-                    received.push(Received::Output { number, name, node, output });
-                }
-                SchedulerToClient::SetupFailed { error } => {
-                    received.push(Received::SetupFailed { error });
-                }
-                SchedulerToClient::Stalled(stall) => received.push(Received::Stalled(stall)),
-                SchedulerToClient::Allowance(allowance) => self.allowance = allowance,
-            }
-        }
-        (received, released)
-    }
-
-    /// Nothing will come any more: every task that was submitted and has not ended does so now, so
-    /// that each comes back, whoever closed the connection and when. None after that.
-    pub(super) fn give_up(&mut self) -> Option<Vec<Received<F>>> {
-        self.pending = 0;
-        let live = std::mem::take(&mut self.live).into_iter();
-        let pending = live.filter_map(|(number, live)| match live {
-            Live::Pending(future) => Some((number, future)),
-            Live::Held => None,
-        });
-        let mut pending: Vec<(Number, F)> = pending.collect();
-        pending.sort_unstable_by_key(|(number, _)| *number);
-        let ending = self.last_ending();
-        let mut received: Vec<_> = pending
-            .into_iter()
-            .map(|(number, future)| Received::Ended { number, future, ending: ending.clone() })
-            .collect();
-        received.extend(self.untold_loss().map(Received::Lost));
-        (!received.is_empty()).then_some(received)
-    }
-
-    /// How what was pending ends with the connection.
+    /// How what is pending ends with the connection.
     fn last_ending(&self) -> Ending {
         match &self.closed {
             Some(ConnectionError::Lost(reason)) => Ending::Failed {
@@ -183,55 +157,113 @@ impl<F> State<F> {
             _ => Ending::Cancelled { cause: None },
         }
     }
+}
 
-    /// Why the scheduler is gone, the first time that this is asked.
-    fn untold_loss(&mut self) -> Option<EndReason> {
-        match &self.closed {
-            Some(ConnectionError::Lost(reason)) if !self.is_loss_told => {
-                self.is_loss_told = true;
-                Some(reason.clone())
+impl<F: Handle> State<F> {
+    /// Takes a message in; what has ended and nobody need hold any more goes to `released`.
+    pub(super) fn deliver(&mut self, message: SchedulerToClient, released: &mut Vec<Number>) {
+        match message {
+            SchedulerToClient::Allowance(allowance) => self.allowance = allowance,
+            SchedulerToClient::Ended { number, ending } => self.end(number, ending, released),
+            SchedulerToClient::Restored { number, ending } => {
+                self.restore(number, ending, released);
             }
-            _ => None,
+            SchedulerToClient::Output { number, name, node, mut output } => {
+                if self.has_room_for(&mut output) {
+                    self.incoming.push_back(Received::Output { number, name, node, output });
+                }
+            }
+            SchedulerToClient::SetupFailed { error } => {
+                self.incoming.push_back(Received::SetupFailed { error });
+            }
+            SchedulerToClient::Stalled(stall) => self.incoming.push_back(Received::Stalled(stall)),
         }
     }
 
-    fn end(
-        &mut self,
-        number: Number,
-        ending: Ending,
-        released: &mut Vec<Number>,
-    ) -> Option<Received<F>> {
-        let Some(Live::Pending(future)) = self.live.remove(&number) else {
-            return None;
+    /// Whether this was what closed it. Nothing will come any more: every task that was submitted
+    /// and has not ended does so now.
+    pub(super) fn close(&mut self, reason: ConnectionError) -> bool {
+        if self.closed.is_some() {
+            return false;
+        }
+        let lost = match &reason {
+            ConnectionError::Lost(reason) => Some(Received::Lost(reason.clone())),
+            _ => None,
         };
-        self.pending -= 1;
-        self.live.insert(number, Live::Held);
-        self.release_unless_stored(number, &ending, released);
-        Some(Received::Ended { number, future, ending })
+        self.closed = Some(reason);
+        let ending = self.last_ending();
+        self.end_pending(&ending, |_| {});
+        self.live = Live::default();
+        self.incoming.extend(lost);
+        true
     }
 
-    /// None if the client has let go the result meanwhile.
-    fn restore(
-        &mut self,
-        number: Number,
-        ending: Ending,
-        released: &mut Vec<Number>,
-    ) -> Option<Received<F>> {
-        self.live.get(&number)?;
-        self.release_unless_stored(number, &ending, released);
-        Some(Received::Restored { number, ending })
+    /// Ends every task, as far as its handle is concerned.
+    pub(super) fn end_pending(&mut self, ending: &Ending, mut tell: impl FnMut(Number)) {
+        for (number, entry) in self.live.iter() {
+            if let Entry::Pending(future) = entry {
+                tell(number);
+                if let Some(ending) = future.end(ending.clone()) {
+                    let future = future.clone();
+                    self.incoming.push_back(Received::Ended { number, future, ending });
+                    self.ends += 1;
+                }
+            }
+        }
     }
 
-    fn release_unless_stored(
-        &mut self,
-        number: Number,
-        ending: &Ending,
-        released: &mut Vec<Number>,
-    ) {
-        if !matches!(ending, Ending::Done(Value::Stored(_))) {
-            self.live.remove(&number);
+    /// The handles of tasks whose result is stored.
+    pub(super) fn stored(&self) -> Vec<F> {
+        let stored = self.live.iter().filter_map(|(_, entry)| match entry {
+            Entry::Stored(future) => Some(future.clone()),
+            _ => None,
+        });
+        stored.collect()
+    }
+
+    fn end(&mut self, number: Number, ending: Ending, released: &mut Vec<Number>) {
+        let Some(Entry::Pending(future)) = self.live.get(number) else {
+            return;
+        };
+        let future = future.clone();
+        let is_stored = is_stored(&ending);
+        let given_back = future.end(ending);
+        if is_stored && (given_back.is_some() || future.is_wanted()) {
+            self.live.store(number);
+        } else {
+            self.live.remove(number);
             released.push(number);
         }
+        if let Some(ending) = given_back {
+            self.incoming.push_back(Received::Ended { number, future, ending });
+            self.ends += 1;
+        }
+    }
+
+    /// Nothing, if the client has let go the result meanwhile.
+    fn restore(&mut self, number: Number, ending: Ending, released: &mut Vec<Number>) {
+        let Some(Entry::Stored(future)) = self.live.get(number) else {
+            return;
+        };
+        let future = future.clone();
+        if !is_stored(&ending) {
+            self.live.remove(number);
+            released.push(number);
+        }
+        if let Some(ending) = future.end(ending) {
+            self.incoming.push_back(Received::Restored { number, future, ending });
+        }
+    }
+}
+
+fn is_stored(ending: &Ending) -> bool {
+    matches!(ending, Ending::Done(Value::Stored(_)))
+}
+
+fn number_of_ended<F>(received: &Received<F>) -> Option<Number> {
+    match received {
+        Received::Ended { number, .. } => Some(*number),
+        _ => None,
     }
 }
 

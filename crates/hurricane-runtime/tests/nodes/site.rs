@@ -205,7 +205,8 @@ impl Client {
         let received = self.connection.receive(Some(Duration::from_millis(100)));
         for one in received.expect("this is no child").expect("the connection is open") {
             match one {
-                Received::Ended { number, ending, .. } | Received::Restored { number, ending } => {
+                Received::Ended { number, ending, .. }
+                | Received::Restored { number, ending, .. } => {
                     self.ended.insert(number, ending);
                 }
                 _ => {}
