@@ -251,7 +251,9 @@ impl World {
             }
             ToNode::Read(read) => self.on_read_at_node(index, read),
             ToNode::Piece(piece) => self.on_piece_at_node(index, &piece),
-            ToNode::Here(_) | ToNode::Gone(_) => unreachable!("nodes are told of none"),
+            ToNode::Here(_) | ToNode::Gone(_) | ToNode::Found(_) => {
+                unreachable!("nodes are told of no others, and ask for none")
+            }
         }
     }
 

@@ -55,6 +55,7 @@ impl Members {
             FromNode::Leave => self.on_node_leaving(node),
             FromNode::Read(read) => self.on_read(id, read),
             FromNode::Piece(piece) => self.on_piece(id, piece),
+            FromNode::Find(find) => self.on_find(id, find),
         }
     }
 

@@ -8,7 +8,8 @@ use hurricane_core::id::{
     Attempt, DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber, TaskId,
 };
 use hurricane_core::member::{
-    Content, FromClient, FromNode, NodeDescription, PIECE_BYTES, Piece, Read, ToClient, ToNode,
+    Content, Find, FromClient, FromNode, NodeDescription, PIECE_BYTES, Piece, Read, ToClient,
+    ToNode,
 };
 use hurricane_core::message::{
     ClientToScheduler, Definition, Ending, NodeToScheduler, Output, SchedulerToClient,
@@ -20,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::audience::MIN_SHARED_BYTES;
 use crate::identity::{KeyPair, Roles};
 
 /// How far apart moments are.
@@ -548,6 +550,32 @@ fn what_is_put_is_kept_until_it_is_released() {
     let ended = world.far[client].ended.as_ref().expect("it was too much").to_string();
     assert!(ended.contains("more than is kept"), "{ended}");
     assert_eq!(world.members.kept.bytes(), 0);
+}
+
+#[test]
+fn what_is_put_goes_on_from_node_to_node() {
+    let mut world = World::new();
+    world.members.kept = Kept::new(64 << 20);
+    let client = world.client();
+    let value = Worth::Inline(Bytes::from(vec![5; MIN_SHARED_BYTES]));
+    let put = ClientToScheduler::Put { number: Number(1), value };
+    world.say(client, &FromClient::Scheduling(put));
+    let object = ObjectId { node: NodeId::SCHEDULER, number: ObjectNumber(1) };
+    let (first, second) = (world.node(), world.node());
+    let ids = [first, second].map(|node| world.id_of(node));
+    let ask = |world: &mut World, node, asker, object| {
+        world.say(node, &FromNode::Find(Find { request: 4, object, asker, without: None }));
+        let found = world.find(node, |message| match message {
+            ToNode::Found(found) => Some(found),
+            _ => None,
+        });
+        (found.others, found.digest.is_some())
+    };
+    assert_eq!(ask(&mut world, first, ids[0], object), (vec![], false));
+    assert_eq!(ask(&mut world, second, ids[1], object), (vec![ids[0]], true));
+    world.tell_far(first, session::Event::End(EndReason::Closed));
+    assert_eq!(ask(&mut world, second, ids[1], object), (vec![], false));
+    assert_eq!(ask(&mut world, second, ids[1], object_of_nobody()), (vec![], false));
 }
 
 #[test]
