@@ -43,7 +43,7 @@ struct Far {
     session: Session,
     caller: Caller,
     joiner: Joiner,
-    /// What came, as it was sent.
+    /// What came, message by message.
     heard: VecDeque<Bytes>,
     /// Whether it takes what comes; if not, it waits here.
     is_reading: bool,
@@ -51,6 +51,30 @@ struct Far {
     /// Whether anything goes to and fro.
     is_connected: bool,
     ended: Option<EndReason>,
+}
+
+impl Far {
+    /// Takes in a part, with however many messages.
+    fn hear(&mut self, part: Bytes) {
+        self.joiner.push(part).expect("it is a part");
+        if self.caller.side == Side::Client {
+            self.hear_all::<ToClient>();
+        } else {
+            self.hear_all::<ToNode>();
+        }
+    }
+
+    fn hear_all<M: Serialize + DeserializeOwned>(&mut self) {
+        while let Some(message) = self.joiner.pop::<M>().expect("it is a message") {
+            self.heard.extend(parts::cut(&message));
+        }
+    }
+}
+
+/// The message of a part, if it is whole with it.
+fn taken<M: DeserializeOwned>(joiner: &mut Joiner, part: Bytes) -> Option<M> {
+    joiner.push(part).expect("it is a part");
+    joiner.pop().expect("it is a message")
 }
 
 impl World {
@@ -169,9 +193,10 @@ impl World {
     /// The next message that is what a test looks for; what comes before is passed over.
     fn find<M: DeserializeOwned, T>(&mut self, far: usize, look: impl Fn(M) -> Option<T>) -> T {
         let far = &mut self.far[far];
+        let mut joiner = Joiner::new(1 << 30);
         loop {
             let part = far.heard.pop_front().expect("it does not come");
-            if let Some(found) = far.joiner.take(&part).expect("it is a message").and_then(&look) {
+            if let Some(found) = taken(&mut joiner, part).and_then(&look) {
                 return found;
             }
         }
@@ -180,8 +205,9 @@ impl World {
     /// All messages that came.
     fn heard<M: DeserializeOwned>(&mut self, far: usize) -> Vec<M> {
         let far = &mut self.far[far];
-        let take = |part: Bytes| far.joiner.take(&part).expect("it is a message");
-        far.heard.drain(..).filter_map(take).collect()
+        let heard = std::mem::take(&mut far.heard);
+        let mut joiner = Joiner::new(1 << 30);
+        heard.into_iter().filter_map(|part| taken(&mut joiner, part)).collect()
     }
 
     fn tell_far(&mut self, index: usize, event: session::Event) {
@@ -209,7 +235,7 @@ impl World {
                         self.tell_incoming(line, Incoming::Closed);
                     }
                 }
-                session::Action::Deliver(part) => self.far[index].heard.push_back(part),
+                session::Action::Deliver(part) => self.far[index].hear(part),
                 session::Action::Ended(reason) => self.far[index].ended = Some(reason),
             }
         }
