@@ -26,11 +26,11 @@ const AMPLE: usize = 16 << 20;
 /// What comes of parts, one after the other, until one is refused.
 fn join<T: DeserializeOwned>(limit: usize, parts: &[Bytes]) -> Result<Vec<T>, PartError> {
     let mut joiner = Joiner::new(limit);
-    let mut joined = Vec::new();
+    let mut messages = Vec::new();
     for part in parts {
-        joined.extend(take(&mut joiner, part)?);
+        messages.extend(take(&mut joiner, part)?);
     }
-    Ok(joined)
+    Ok(messages)
 }
 
 /// The messages that are whole with a part.
@@ -46,7 +46,9 @@ fn take<T: DeserializeOwned>(joiner: &mut Joiner, part: &Bytes) -> Result<Vec<T>
 /// The parts of messages that go out together.
 fn gather<T: Serialize>(messages: &[T]) -> Vec<Bytes> {
     let mut gatherer = Gatherer::default();
-    messages.iter().for_each(|message| gatherer.push(message));
+    for message in messages {
+        gatherer.push(message);
+    }
     let parts = core::iter::from_fn(|| gatherer.pop()).collect();
     assert!(gatherer.is_empty());
     parts

@@ -88,6 +88,10 @@ impl Transfer {
         if self.shelf.store.share(asker.node, object) {
             return (asker.done)(object, true);
         }
+        if let Some(bytes) = self.shelf.lingering(object) {
+            self.shelf.store.insert(asker.node, object, bytes);
+            return (asker.done)(object, true);
+        }
         if self.shelf.roster.is_own(object.node) {
             // A sibling's, and gone.
             return (asker.done)(object, false);
@@ -134,6 +138,7 @@ impl Transfer {
             for asker in &askers {
                 self.shelf.store.insert(asker.node, object, bytes.clone());
             }
+            self.shelf.let_linger(object, bytes.clone());
         }
         drop(expected);
         for asker in askers {

@@ -5,22 +5,39 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hurricane_core::id::ObjectId;
 use hurricane_core::member::{Content, Find, Found, PIECE_BYTES, Piece, Read};
 
+use tokio::time::Instant;
+
 use super::gathering::Gathering;
 use super::roster::Roster;
-use crate::audience::Audiences;
+use crate::audience::{Audiences, MIN_SHARED_BYTES};
 use crate::store::Store;
+
+/// How long what was fetched is here for others after it was last asked for, though its node needs
+/// it no more: those that its owner has sent here are on their way.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// So much lingers at most. Most of it lies in the store as well.
+const MAX_LINGERING_BYTES: usize = 1 << 30;
 
 /// It.
 pub(crate) struct Shelf {
     pub(super) store: Arc<Store>,
     pub(super) roster: Rc<Roster>,
     arriving: RefCell<BTreeMap<ObjectId, Rc<Gathering>>>,
+    lingering: RefCell<BTreeMap<ObjectId, Lingering>>,
     audiences: RefCell<Audiences>,
+}
+
+/// What was fetched, and is here a while longer for others.
+struct Lingering {
+    bytes: Bytes,
+    until: Instant,
 }
 
 /// A piece that somebody asks for.
@@ -50,7 +67,8 @@ pub(super) struct Following {
 impl Shelf {
     /// Over a store, among those who are there.
     pub(crate) fn new(store: Arc<Store>, roster: Rc<Roster>) -> Rc<Self> {
-        Rc::new(Self { store, roster, arriving: RefCell::default(), audiences: RefCell::default() })
+        let (arriving, lingering) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { store, roster, arriving, lingering, audiences: RefCell::default() })
     }
 
     /// Who has an object of this process beside it.
@@ -64,7 +82,7 @@ impl Shelf {
 
     /// A piece, whose ever the object is: its bytes are judged by who gets them.
     pub(super) fn look_up(&self, read: Read) -> Lookup {
-        if let Some(bytes) = self.store.get(read.object) {
+        if let Some(bytes) = self.whole(read.object) {
             return match following(bytes.len() as u64, read.offset) {
                 Some(following) => Lookup::Here(Source::Whole(bytes), following),
                 None => Lookup::Missing,
@@ -87,6 +105,45 @@ impl Shelf {
     #[cfg(test)]
     pub(super) fn look_up_arriving(&self, object: ObjectId) -> Option<Rc<Gathering>> {
         self.arriving.borrow().get(&object).cloned()
+    }
+
+    fn whole(&self, object: ObjectId) -> Option<Bytes> {
+        self.lingering(object).or_else(|| self.store.get(object))
+    }
+
+    /// What was fetched before, and is here still.
+    pub(super) fn lingering(&self, object: ObjectId) -> Option<Bytes> {
+        let mut lingering = self.lingering.borrow_mut();
+        let lingering = lingering.get_mut(&object)?;
+        lingering.until = Instant::now() + LINGER;
+        Some(lingering.bytes.clone())
+    }
+
+    /// Something was fetched: others may have been sent here for it, whatever becomes of it.
+    pub(super) fn let_linger(self: &Rc<Self>, object: ObjectId, bytes: Bytes) {
+        if !(MIN_SHARED_BYTES..=MAX_LINGERING_BYTES).contains(&bytes.len()) {
+            return;
+        }
+        let until = Instant::now() + LINGER;
+        let mut lingering = self.lingering.borrow_mut();
+        lingering.insert(object, Lingering { bytes, until });
+        while lingering.values().map(|it| it.bytes.len()).sum::<usize>() > MAX_LINGERING_BYTES {
+            let first = lingering.iter().min_by_key(|(_, it)| it.until).map(|(object, _)| *object);
+            lingering.remove(&first.expect("something is too much"));
+        }
+        tokio::task::spawn_local(Rc::clone(self).clear_away(object));
+    }
+
+    async fn clear_away(self: Rc<Self>, object: ObjectId) {
+        loop {
+            let until = self.lingering.borrow().get(&object).map(|lingering| lingering.until);
+            let Some(until) = until else { return };
+            if until <= Instant::now() {
+                self.lingering.borrow_mut().remove(&object);
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     /// The answer to a question that came by the scheduler, for an object of this process.

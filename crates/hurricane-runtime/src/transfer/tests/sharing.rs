@@ -164,6 +164,18 @@ fn one_that_lies_is_found_out() {
 }
 
 #[test]
+fn what_one_needs_no_more_is_there_for_those_on_their_way() {
+    run(async {
+        let (owner, others) = owner_and(2);
+        is_exact(&others[0], &fetch(&others[0], 0)).await;
+        others[0].store.remove(node(0), OBJECT);
+        let before = owner.store.reads();
+        is_exact(&others[1], &fetch(&others[1], 1)).await;
+        assert!(owner.store.reads() - before < PIECES);
+    });
+}
+
+#[test]
 fn one_that_has_it_no_more_is_passed_over() {
     run(async {
         let (owner, others) = owner_and(3);
