@@ -1,7 +1,7 @@
 """One large object to several nodes, each on a host of its own: what the owner sends, and how fast.
 
-The hosts are network namespaces. Beside it, in the same run, the rate of one plain TLS stream between
-two of the hosts. Prints one line of JSON.
+The hosts are network namespaces. Beside it, in the same run, the rate of one plain TLS stream
+between two of the hosts. Prints one line of JSON.
 
     .ci/in-namespaces .venv/bin/python benchmarks/broadcast.py
 """
@@ -55,8 +55,8 @@ with context.wrap_socket(socket.create_connection((sys.argv[1], 4433))) as strea
     stream.unwrap()
 """
 
-#: Has an object made on one host, or by itself, and a task on each of the others need it; prints how
-#: long that took.
+#: Has an object made on one host, or by itself, and a task on each of the others need it; prints
+#: how long that took.
 PROGRAM = f"""
 import sys, time
 import hurricane

@@ -45,8 +45,8 @@ def part_from(host: Host, other: Host) -> None:
     _, _, network, place = other.address.split(".")
     other_ipv6 = f"fd77:{network}::{place}"
     if shutil.which("nft"):
-        rules = "add table inet parted; add chain inet parted out { type filter hook output priority 0; }"
-        host.run("nft", rules)
+        hook = "{ type filter hook output priority 0; }"
+        host.run("nft", f"add table inet parted; add chain inet parted out {hook}")
         host.run("nft", f"add rule inet parted out ip daddr {other.address} drop")
         host.run("nft", f"add rule inet parted out ip6 daddr {other_ipv6} drop")
     else:
