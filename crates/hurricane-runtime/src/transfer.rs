@@ -153,10 +153,14 @@ impl Transfer {
         let mut failed = BTreeSet::new();
         let mut without = None;
         let mut digest = None;
+        let mut is_exhausted = false;
         for _ in 0..MAX_ROUNDS {
             let seeking = asker.map(|asker| Seeking { asker, without });
             let wanted = Wanted { object, gathering, seeking };
-            let Outcome::Elsewhere(mut others) = self.pull_from_owner(wanted).await else { break };
+            let Outcome::Elsewhere(mut others) = self.pull_from_owner(wanted).await else {
+                is_exhausted = true;
+                break;
+            };
             others.retain(|node| !self.shelf.roster.is_own(*node) && !failed.contains(node));
             without = others.first().copied();
             if others.is_empty() {
@@ -176,7 +180,7 @@ impl Transfer {
             failed.extend(others);
         }
         let wanted = Wanted { object, gathering, seeking: None };
-        if !gathering.is_whole() {
+        if !(gathering.is_whole() || is_exhausted) {
             self.pull_from_owner(wanted).await;
         }
         if gathering.is_distrusted() && !gathering.is_right(digest) {
