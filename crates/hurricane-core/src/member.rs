@@ -36,6 +36,8 @@ pub enum FromNode {
     Read(Read),
     /// In answer to [`ToNode::Read`].
     Piece(Piece),
+    /// It asks who has an object that it needs. Answered by [`ToNode::Found`].
+    Find(Find),
 }
 
 /// To a node.
@@ -62,6 +64,8 @@ pub enum ToNode {
     Read(Read),
     /// In answer to [`FromNode::Read`].
     Piece(Piece),
+    /// In answer to [`FromNode::Find`].
+    Found(Found),
 }
 
 /// From a client.
@@ -136,6 +140,74 @@ pub struct Content {
     pub total_bytes: u64,
     /// [`PIECE_BYTES`] of it, or what is left.
     pub bytes: Bytes,
+}
+
+/// Asks the owner of an object who has it as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Find {
+    /// The asker's name for this question.
+    pub request: u64,
+    /// Which object.
+    pub object: ObjectId,
+    /// Who will have it: others are sent there.
+    pub asker: NodeId,
+    /// One that the owner named before, and that is of no use to the asker.
+    pub without: Option<NodeId>,
+}
+
+/// Where an object can be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The question that it answers.
+    pub request: u64,
+    /// Who has it, or will have it: to be asked instead of the owner, if there are any.
+    pub others: Vec<NodeId>,
+    /// BLAKE3 of all its bytes, for what comes from others. If there are such and this is missing,
+    /// the owner has not reckoned it out yet, and does some more of it whenever it is asked.
+    pub digest: Option<Digest>,
+}
+
+/// BLAKE3 of an object.
+pub type Digest = [u8; 32];
+
+/// How many others an owner names at once.
+pub const MAX_OTHERS: usize = 2;
+
+/// From a node that fetches, to the door of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToDoor {
+    /// It needs a piece. Answered by [`FromDoor::Piece`] or [`FromDoor::Later`].
+    Read(Read),
+    /// Answered by [`FromDoor::Found`].
+    Find(Find),
+}
+
+/// From the door of a node, to one that fetches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromDoor {
+    /// The frame is followed by the bytes of the piece, which are no part of it.
+    Piece {
+        /// The question that it answers.
+        request: u64,
+        /// What follows; none if the object is not there.
+        content: Option<Following>,
+    },
+    /// The piece is on its way to the node itself: it is to be asked for again.
+    Later {
+        /// The question that it answers.
+        request: u64,
+    },
+    /// Who has an object.
+    Found(Found),
+}
+
+/// What follows a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Following {
+    /// The size of the whole object.
+    pub total_bytes: u64,
+    /// How many bytes of it follow.
+    pub bytes: u32,
 }
 
 /// From an operator: one question on a connection of its own, without a session.

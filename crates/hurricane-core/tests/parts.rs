@@ -14,7 +14,7 @@ use hurricane_core::member::{
 use hurricane_core::message::{
     ClientToScheduler, Ending, NodeToScheduler, SchedulerToClient, Stored, Value,
 };
-use hurricane_core::parts::{Joiner, PART_BYTES, PartError, cut};
+use hurricane_core::parts::{GATHERED_BYTES, Gatherer, Joiner, PART_BYTES, PartError, cut};
 use hurricane_core::resources::Resources;
 use proptest::prelude::*;
 use serde::Serialize;
@@ -26,8 +26,32 @@ const AMPLE: usize = 16 << 20;
 /// What comes of parts, one after the other, until one is refused.
 fn join<T: DeserializeOwned>(limit: usize, parts: &[Bytes]) -> Result<Vec<T>, PartError> {
     let mut joiner = Joiner::new(limit);
-    let taken = parts.iter().map(|part| joiner.take(part));
-    taken.filter_map(Result::transpose).collect()
+    let mut messages = Vec::new();
+    for part in parts {
+        messages.extend(take(&mut joiner, part)?);
+    }
+    Ok(messages)
+}
+
+/// The messages that are whole with a part.
+fn take<T: DeserializeOwned>(joiner: &mut Joiner, part: &Bytes) -> Result<Vec<T>, PartError> {
+    joiner.push(part.clone())?;
+    let mut whole = Vec::new();
+    while let Some(message) = joiner.pop()? {
+        whole.push(message);
+    }
+    Ok(whole)
+}
+
+/// The parts of messages that go out together.
+fn gather<T: Serialize>(messages: &[T]) -> Vec<Bytes> {
+    let mut gatherer = Gatherer::default();
+    for message in messages {
+        gatherer.push(message);
+    }
+    let parts = core::iter::from_fn(|| gatherer.pop()).collect();
+    assert!(gatherer.is_empty());
+    parts
 }
 
 /// How large a message is without its parts.
@@ -122,7 +146,7 @@ fn from_node() -> impl Strategy<Value = FromNode> {
 
 /// What nobody would send: parts of anything, with flags that are mostly right.
 fn nonsense() -> impl Strategy<Value = Vec<Bytes>> {
-    let flag = prop_oneof![4 => Just(0_u8), 4 => Just(1), 1 => any::<u8>()];
+    let flag = prop_oneof![4 => Just(0_u8), 4 => Just(1), 4 => Just(2), 1 => any::<u8>()];
     // Small numbers are the tags of messages, and large ones lengths that are not there.
     let byte = prop_oneof![2 => 0..12_u8, 1 => any::<u8>()];
     let part = (flag, prop::collection::vec(byte, 0..80)).prop_map(|(flag, content)| {
@@ -159,6 +183,10 @@ where
     }
     let joined = join::<T>(AMPLE, &parts.concat());
     prop_assert_eq!(joined.as_deref(), Ok(messages));
+    let parts = gather(messages);
+    prop_assert!(parts.iter().all(|part| part.len() <= PART_BYTES + 1));
+    let joined = join::<T>(AMPLE, &parts);
+    prop_assert_eq!(joined.as_deref(), Ok(messages));
     Ok(())
 }
 
@@ -194,11 +222,16 @@ proptest! {
         nth in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         kind in 0..4_u8,
+        is_gathered in any::<bool>(),
     ) {
-        let mut parts: Vec<Bytes> = messages.iter().flat_map(cut).collect();
+        let together = gather(&messages);
+        let apart = messages.iter().flat_map(cut).collect();
+        let mut parts: Vec<Bytes> = if is_gathered { together } else { apart };
         spoil(&mut parts, nth, at, kind);
         let joined = join::<FromNode>(AMPLE, &parts);
-        prop_assert!(joined.map_or(true, |joined| joined.len() <= messages.len() + 1));
+        // What has lost its beginning may be many others.
+        let most = if is_gathered { usize::MAX } else { messages.len() + 1 };
+        prop_assert!(joined.map_or(true, |joined| joined.len() <= most));
     }
 
     #[test]
@@ -227,7 +260,7 @@ proptest! {
                 (&mut from_other, &mut other, &mut by_other)
             };
             let Some(part) = sender.next() else { continue };
-            joined.extend(joiner.take::<FromClient>(&part).expect("each came as it was sent"));
+            joined.extend(take::<FromClient>(joiner, &part).expect("each came as it was sent"));
         }
         prop_assert_eq!(&by_one[..], &ones[..by_one.len()]);
         prop_assert_eq!(&by_other[..], &others[..by_other.len()]);
@@ -239,18 +272,36 @@ fn parts_without_end_hold_no_more_than_the_limit() {
     let mut joiner = Joiner::new(3 * PART_BYTES);
     let mut part = vec![0; PART_BYTES + 1];
     part[0] = 1;
+    let part = Bytes::from(part);
     for _ in 0..3 {
-        assert_eq!(joiner.take::<FromNode>(&part), Ok(None));
+        assert_eq!(take::<FromNode>(&mut joiner, &part), Ok(vec![]));
     }
     let limit_bytes = 3 * PART_BYTES;
-    assert_eq!(joiner.take::<FromNode>(&part), Err(PartError::TooLarge { limit_bytes }));
+    assert_eq!(take::<FromNode>(&mut joiner, &part), Err(PartError::TooLarge { limit_bytes }));
 }
 
 #[test]
 fn a_claim_of_more_than_is_there_takes_no_memory() {
     // A piece whose bytes are said to be 2^62.
     let length = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f];
-    let part: Vec<u8> = [0, 4, 1, 1, 1].into_iter().chain(length).collect();
+    let part: Bytes = [0, 4, 1, 1, 1].into_iter().chain(length).collect();
     let mut joiner = Joiner::new(AMPLE);
-    assert_eq!(joiner.take::<FromNode>(&part), Err(PartError::Malformed));
+    assert_eq!(take::<FromNode>(&mut joiner, &part), Err(PartError::Malformed));
+}
+
+#[test]
+fn small_messages_share_parts() {
+    let messages: Vec<FromNode> = (0..10_000).map(|_| FromNode::Leave).collect();
+    assert_eq!(gather(&messages).len(), 1);
+    let number = |number| {
+        FromClient::Scheduling(ClientToScheduler::Put {
+            number: Number(number),
+            value: Value::Inline(vec![0; 100].into()),
+        })
+    };
+    let messages: Vec<FromClient> = (0..1000).map(number).collect();
+    let parts = gather(&messages);
+    assert!(parts.iter().all(|part| part.len() <= GATHERED_BYTES), "{parts:?}");
+    assert!(parts.len() <= 2 * 1000 * 110 / GATHERED_BYTES, "{}", parts.len());
+    assert_eq!(join::<FromClient>(AMPLE, &parts), Ok(messages));
 }

@@ -8,7 +8,8 @@ use hurricane_core::id::{
     Attempt, BootId, DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber, TaskId,
 };
 use hurricane_core::member::{
-    Answer, Content, FromClient, FromNode, NodeDescription, Piece, Read, Request, ToClient, ToNode,
+    Answer, Find, Following, Found, FromClient, FromDoor, FromNode, NodeDescription, Read, Request,
+    ToClient, ToDoor, ToNode,
 };
 use hurricane_core::message::{
     ClientToScheduler, Definition, Ending, Failure, NodeToScheduler, SchedulerToClient,
@@ -49,7 +50,10 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let message = Frame::Message { number: 8, acknowledged: 7, payload };
     let refused = Frame::End(EndReason::Refused("no".into()));
     let read = Read { request: 1, object: object(3, 2), offset: 262_144 };
-    let content = Content { total_bytes: 3, bytes: Bytes::from_static(b"abc") };
+    let following =
+        FromDoor::Piece { request: 1, content: Some(Following { total_bytes: 3, bytes: 3 }) };
+    let find = Find { request: 1, object: object(3, 2), asker: NodeId(4), without: None };
+    let found = Found { request: 1, others: vec![NodeId(7)], digest: None };
     vec![
         (
             "frame: `Hello`, dialer 5, dial 2, session (300, 1), received 7",
@@ -57,11 +61,13 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("frame: `Message` 8, acknowledged 7, with the part of `Leave`", framed(&message)),
         ("frame: `End`, refused: no", framed(&refused)),
-        ("frame: `Read` 1 of object 2 of node 3, from 262,144 on", framed(&read)),
         (
-            "frame: `Piece` 1: `abc` of 3 bytes",
-            framed(&Piece { request: 1, content: Some(content) }),
+            "frame: `Read` 1 at a door, of object 2 of node 3, from 262,144 on",
+            framed(&ToDoor::Read(read)),
         ),
+        ("frame: `Piece` 1 of a door: 3 bytes of 3 follow", framed(&following)),
+        ("frame: `Find` 1 at a door, object 2 of node 3, for node 4", framed(&ToDoor::Find(find))),
+        ("frame: `Found` 1 of a door: node 7, no digest yet", framed(&FromDoor::Found(found))),
         ("frame: `Request::Revoke` of `rack`", framed(&Request::Revoke { name: "rack".into() })),
         ("frame: `Answer::Revoked`, 3 connections", framed(&Answer::Revoked(3))),
     ]

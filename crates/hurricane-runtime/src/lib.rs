@@ -9,6 +9,7 @@
 
 #![deny(unsafe_code)]
 
+mod audience;
 pub mod cli;
 pub mod client;
 pub mod dialing;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hurricane_core::id::{BootId, ConnectionId};
-use hurricane_core::parts;
+use hurricane_core::parts::{self, Gatherer, PartError};
 use hurricane_core::session::{self, Action, EndReason, Session};
 use hurricane_core::time::{Time, micros};
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub(crate) enum Event<M> {
 /// The session's end on this side. Dropped, everything of it is dropped.
 pub(crate) struct Uplink<M> {
     shared: Rc<Shared<M>>,
-    ticking: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
 struct Shared<M> {
@@ -54,6 +54,8 @@ struct Shared<M> {
     dial: Box<dyn Fn() -> Dialing>,
     began: Instant,
     changed: Notify,
+    /// Something is to be sent.
+    gathered: Notify,
     /// Nothing is under way any more.
     acknowledged: Notify,
     /// What happened and was not told yet, in its order.
@@ -74,13 +76,21 @@ struct State {
     session: Session,
     connections: BTreeMap<ConnectionId, Line>,
     joiner: parts::Joiner,
-    /// What waits until the session takes more, in its order.
+    /// What waits until the session takes more, or until all that is sent now is gathered.
+    gatherer: Gatherer,
+    /// The parts of what is sent before it, and waits until the session takes more.
     waiting: VecDeque<Bytes>,
     /// What may wait until everything else was sent.
     later: VecDeque<Later>,
     actions: Vec<Action>,
     /// Connections that are closed from here, until what was sent is on its way.
     closing: Vec<JoinHandle<()>>,
+}
+
+impl State {
+    fn is_waiting(&self) -> bool {
+        !(self.waiting.is_empty() && self.gatherer.is_empty())
+    }
 }
 
 enum Line {
@@ -110,6 +120,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
                 session: Session::dial(boot),
                 connections: BTreeMap::new(),
                 joiner: parts::Joiner::new(MAX_MESSAGE_BYTES),
+                gatherer: Gatherer::default(),
                 waiting: VecDeque::new(),
                 later: VecDeque::new(),
                 actions: Vec::new(),
@@ -118,6 +129,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
             dial,
             began: Instant::now(),
             changed: Notify::new(),
+            gathered: Notify::new(),
             acknowledged: Notify::new(),
             untold: RefCell::default(),
             is_telling: Cell::new(false),
@@ -125,12 +137,22 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
             tell,
         });
         let ticking = tokio::task::spawn_local(Rc::clone(&shared).tick()).abort_handle();
-        Self { shared, ticking }
+        let flushing = tokio::task::spawn_local(Rc::clone(&shared).flush()).abort_handle();
+        Self { shared, tasks: [ticking, flushing] }
     }
 
-    /// Sends a message, in the order of the calls.
+    /// Sends a message, in the order of the calls: together with all that is sent until this thread
+    /// has nothing else to do, or until it is flushed.
     pub(crate) fn send(&self, message: &impl Serialize) {
-        self.shared.state.borrow_mut().waiting.extend(parts::cut(message));
+        let gatherer = &mut self.shared.state.borrow_mut().gatherer;
+        if gatherer.is_empty() {
+            self.shared.gathered.notify_one();
+        }
+        gatherer.push(message);
+    }
+
+    /// Has what was gathered go out.
+    pub(crate) fn flush(&self) {
         self.shared.pump();
     }
 
@@ -142,20 +164,21 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
         self.shared.pump();
     }
 
-    /// How many parts of messages wait until the session takes more.
-    pub(crate) fn waiting(&self) -> usize {
-        self.shared.state.borrow().waiting.len()
+    /// Whether messages wait until the session takes more.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.shared.state.borrow().is_waiting()
     }
 
     /// Ends the session, and says so to the scheduler. What was sent before is on its way.
     pub(crate) fn end(&self, reason: EndReason) {
+        self.shared.pump();
         self.shared.handle(session::Event::End(reason));
     }
 
     /// Whether all that was sent has arrived.
     fn is_acknowledged(&self) -> bool {
         let state = self.shared.state.borrow();
-        state.waiting.is_empty() && state.later.is_empty() && state.session.unacknowledged() == 0
+        !state.is_waiting() && state.later.is_empty() && state.session.unacknowledged() == 0
     }
 
     /// Waits until all that was sent has arrived.
@@ -182,7 +205,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
 
 impl<M> Drop for Uplink<M> {
     fn drop(&mut self) {
-        self.ticking.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.shared.is_dropped.set(true);
         // What was sent is still written; what comes is told to nobody.
         for line in std::mem::take(&mut self.shared.state.borrow_mut().connections).into_values() {
@@ -221,15 +244,26 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
         }
     }
 
+    /// Sends what was gathered whenever everything else that there was to do is done.
+    async fn flush(self: Rc<Self>) {
+        loop {
+            self.gathered.notified().await;
+            self.pump();
+        }
+    }
+
     /// Gives the session what waits, as far as it takes it.
     fn pump(self: &Rc<Self>) {
         loop {
             let mut state = self.state.borrow_mut();
-            let State { session, waiting, later, .. } = &mut *state;
+            let State { session, gatherer, waiting, later, .. } = &mut *state;
             if session.is_over() || session.is_full() {
                 return;
             }
             let has_room = session.unacknowledged() < MAX_UNACKNOWLEDGED_FOR_MORE;
+            if waiting.is_empty() {
+                waiting.extend(gatherer.pop());
+            }
             if waiting.is_empty()
                 && let Some(more) = later.pop_front_if(|_| has_room)
             {
@@ -280,15 +314,14 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
                 state.closing.extend(line.and_then(Line::close));
             }
             Action::Began => self.untold.borrow_mut().push_back(Event::Began),
-            Action::Deliver(part) => self.deliver(state, &part),
+            Action::Deliver(part) => self.deliver(state, part),
             Action::Ended(reason) => self.untold.borrow_mut().push_back(Event::Ended(reason)),
         }
     }
 
-    fn deliver(self: &Rc<Self>, state: &mut State, part: &[u8]) {
-        match state.joiner.take(part) {
-            Ok(Some(message)) => self.untold.borrow_mut().push_back(Event::Message(message)),
-            Ok(None) => {}
+    fn deliver(self: &Rc<Self>, state: &mut State, part: Bytes) {
+        match self.take_messages(&mut state.joiner, part) {
+            Ok(()) => {}
             Err(error) => {
                 let reason = EndReason::Refused(error.to_string().into());
                 let shared = Rc::clone(self);
@@ -296,6 +329,15 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
                 tokio::task::spawn_local(async move { shared.handle(session::Event::End(reason)) });
             }
         }
+    }
+
+    fn take_messages(&self, joiner: &mut parts::Joiner, part: Bytes) -> Result<(), PartError> {
+        let mut untold = self.untold.borrow_mut();
+        joiner.push(part)?;
+        while let Some(message) = joiner.pop()? {
+            untold.push_back(Event::Message(message));
+        }
+        Ok(())
     }
 
     async fn dial(self: Rc<Self>, connection: ConnectionId) {

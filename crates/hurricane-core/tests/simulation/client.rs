@@ -21,7 +21,7 @@ use crate::dice::Dice;
 use crate::network::{End, Parcel};
 use crate::program::{Kind, Script};
 use crate::reads::Subject;
-use crate::scheduler::new_joiner;
+use crate::scheduler::{new_joiner, taken};
 
 /// How many tasks and objects a task depends on at most.
 const MAX_FAN_IN: u64 = 4;
@@ -396,7 +396,7 @@ impl World {
             }
             session::Action::Began => {}
             session::Action::Deliver(payload) => {
-                let told = self.clients[index].joiner.take(&payload);
+                let told = taken(&mut self.clients[index].joiner, &payload);
                 match told.expect("the scheduler keeps to the protocol") {
                     Some(ToClient::Scheduling(message)) => self.on_client_told(index, message),
                     Some(ToClient::Piece(piece)) => self.on_piece_at_client(index, &piece),

@@ -20,7 +20,7 @@ use crate::cluster::{Happening, Place, World};
 use crate::network::{End, Parcel};
 use crate::program::any_resources;
 use crate::reads::Reading;
-use crate::scheduler::new_joiner;
+use crate::scheduler::{new_joiner, taken};
 use crate::worker::{Worker, WorkerName, WorkerStep};
 
 /// The process. After its end it stays in the list, so that a place means one process.
@@ -230,7 +230,7 @@ impl World {
             }
             session::Action::Began => {}
             session::Action::Deliver(payload) => {
-                let told = self.nodes[index].joiner.take(&payload);
+                let told = taken(&mut self.nodes[index].joiner, &payload);
                 if let Some(told) = told.expect("the scheduler keeps to the protocol") {
                     self.on_node_told(index, told);
                 }
@@ -253,7 +253,9 @@ impl World {
             }
             ToNode::Read(read) => self.on_read_at_node(index, read),
             ToNode::Piece(piece) => self.on_piece_at_node(index, &piece),
-            ToNode::Here(_) | ToNode::Gone(_) => unreachable!("nodes are told of none"),
+            ToNode::Here(_) | ToNode::Gone(_) | ToNode::Found(_) => {
+                unreachable!("nodes are told of no others, and ask for none")
+            }
         }
     }
 

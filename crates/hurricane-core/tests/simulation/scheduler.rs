@@ -10,12 +10,13 @@ use hurricane_core::message::{
     ClientToScheduler, Ending, Failure, INLINE_LIMIT_BYTES, SchedulerToClient, SchedulerToNode,
     Stored, Value,
 };
-use hurricane_core::parts::{self, Joiner};
+use hurricane_core::parts::{self, Joiner, PartError};
 use hurricane_core::scheduler::{Action, Config, Event};
 use hurricane_core::session::{self, Frame, Hello, MAX_MESSAGES, Patience};
 use hurricane_core::time::{Time, earliest};
 use hurricane_core::{Scheduler, Session};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::checks::{decode_key, decode_value};
 use crate::cluster::{Place, World};
@@ -245,14 +246,14 @@ impl World {
         let peer = self.scheduler.peers.get_mut(&boot).expect("its session delivered");
         match peer.place {
             Place::Client(_) => {
-                let said = peer.joiner.take(payload).expect("clients keep to the protocol");
+                let said = taken(&mut peer.joiner, payload).expect("clients keep to the protocol");
                 let Member::Client(client) = peer.member else { panic!("its session began") };
                 if let Some(said) = said {
                     self.on_client_said(boot, client, said);
                 }
             }
             Place::Node(_) => {
-                let said = peer.joiner.take(payload).expect("nodes keep to the protocol");
+                let said = taken(&mut peer.joiner, payload).expect("nodes keep to the protocol");
                 if let Some(said) = said {
                     self.on_node_said(boot, said);
                 }
@@ -421,6 +422,15 @@ fn index_of(connection: ConnectionId) -> usize {
 }
 
 /// For what comes over a session.
+/// The message of a part, if it is whole now. Here each goes by itself.
+pub(crate) fn taken<T: DeserializeOwned>(
+    joiner: &mut Joiner,
+    part: &Bytes,
+) -> Result<Option<T>, PartError> {
+    joiner.push(part.clone())?;
+    joiner.pop()
+}
+
 pub(crate) fn new_joiner() -> Joiner {
     Joiner::new(MAX_MESSAGE_BYTES)
 }

@@ -25,7 +25,7 @@ use crate::platform::descriptors;
 use crate::platform::machine;
 use crate::platform::signals::Mask;
 use crate::store::Store;
-use crate::transfer::{Door, Roster, Transfer, own_addresses};
+use crate::transfer::{Door, Roster, Shelf, Transfer, own_addresses};
 use crate::worker::Wires;
 
 /// For ending process trees, of which few end at a time, and for names of hosts.
@@ -141,8 +141,9 @@ impl Service {
         let Self { config, report, control, equipment, key } = self;
         let store = Arc::<Store>::default();
         let roster = Roster::new();
-        let port = Door::open(Arc::clone(&store), &roster, &key).map_err(NodesError::Door)?;
-        let transfer = Transfer::new(Arc::clone(&store), roster, &key);
+        let lent = Shelf::new(Arc::clone(&store), roster);
+        let port = Door::open(&lent, &key).map_err(NodesError::Door)?;
+        let transfer = Transfer::new(lent, &key);
         tokio::task::spawn_local(Rc::clone(&transfer).close_idle_lines());
         let greeting = Greeting::own(Side::Node, config.python_minor);
         let dialer = Dialer::new(&config.state, config.target, &config.choice, greeting)?;

@@ -81,7 +81,7 @@ impl<'a> Stay<'a> {
         let boot = BootId(unique_number());
         let uplink = Rc::new(Uplink::start(Rc::clone(&common.dialer), boot, tell));
         let asking = Rc::clone(&uplink);
-        let relay = Relay::new(Box::new(move |read| asking.send(&FromNode::Read(read))));
+        let relay = Relay::new(Box::new(move |message| asking.send(&message)));
         let wish = common.wish.clone();
         let (reached, joined) = (None, None);
         let (is_leaving, may_leave) = (false, false);
@@ -224,6 +224,7 @@ impl<'a> Stay<'a> {
                 self.uplink.send_later(FromNode::Piece(piece));
             }
             ToNode::Piece(piece) => self.relay.on_piece(piece),
+            ToNode::Found(found) => self.relay.on_found(found),
         }
     }
 

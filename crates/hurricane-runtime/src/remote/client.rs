@@ -95,7 +95,8 @@ impl Client {
     pub(super) fn settle(&mut self, mailbox: Option<&dyn Mailbox>) {
         let heard = std::mem::take(&mut self.heard);
         let has_room = self.exchange.has_room();
-        if self.handed_bytes > 0 && self.uplink.waiting() == 0 {
+        self.uplink.flush();
+        if self.handed_bytes > 0 && !self.uplink.is_waiting() {
             self.exchange.take_from_queue(std::mem::take(&mut self.handed_bytes));
         }
         let Some(mailbox) = mailbox else { return };

@@ -397,7 +397,7 @@ impl Members {
                 }
             }
             session::Action::Began => self.on_session_began(id),
-            session::Action::Deliver(part) => self.on_part(id, &part),
+            session::Action::Deliver(part) => self.on_part(id, part),
             session::Action::Ended(reason) => self.on_session_ended(id, reason),
             session::Action::Dial { .. } => unreachable!("a listener does not dial"),
         }

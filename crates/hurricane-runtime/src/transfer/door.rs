@@ -1,28 +1,29 @@
-//! Where other nodes of the cluster ask for objects of this process's nodes. Nothing else is
-//! answered there, and nobody else is let in.
+//! Where other nodes of the cluster ask for objects that lie here or are on their way here. Nothing
+//! else is answered there, and nobody else is let in.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hurricane_core::frame::{self, Decoder};
+use hurricane_core::member::{self, FromDoor, Read, ToDoor};
 use hurricane_core::time::{Time, micros};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::piece;
-use super::roster::Roster;
+use super::shelf::{Following, Lookup, Shelf, Source as Lying};
 use crate::greeting::{Greeting, Side, greet_dialer};
 use crate::identity::{KeyPair, PublicKey};
 use crate::platform::fork::HiddenFromChildren;
 use crate::platform::tcp;
-use crate::store::Store;
 use crate::strangers::{Source, Strangers};
 use crate::tls::{Accepted, Doors, Secured};
 
@@ -42,6 +43,10 @@ const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// few objects at once.
 const MAX_LINES_OF_KEY: usize = 256;
 
+/// How long somebody waits for a piece that is on its way here, before it is told so: a fraction of
+/// the time after which it would take this node for dead.
+const HOLD: Duration = Duration::from_millis(300);
+
 /// How long nobody is let in after the system had no descriptor for one who came.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,8 +54,7 @@ type Hidden = HiddenFromChildren<TcpStream>;
 
 /// The listener of this process's nodes.
 pub(crate) struct Door {
-    store: Arc<Store>,
-    roster: Rc<Roster>,
+    shelf: Rc<Shelf>,
     doors: Doors,
     began: Instant,
     strangers: RefCell<Strangers>,
@@ -60,20 +64,19 @@ pub(crate) struct Door {
 
 impl Door {
     /// Opens it at a port that the system picks, and answers there for as long as the thread lives.
-    pub(crate) fn open(store: Arc<Store>, roster: &Rc<Roster>, key: &KeyPair) -> io::Result<u16> {
+    pub(crate) fn open(shelf: &Rc<Shelf>, key: &KeyPair) -> io::Result<u16> {
         let listener = listen()?;
         let port = listener.local_addr()?.port();
         let door = Rc::new(Self {
-            store,
-            roster: Rc::clone(roster),
-            doors: Doors::new(key, roster.keys().clone()),
+            shelf: Rc::clone(shelf),
+            doors: Doors::new(key, shelf.roster.keys().clone()),
             began: Instant::now(),
             strangers: RefCell::default(),
             lines: RefCell::default(),
             entered: Cell::new(0),
         });
         let cutting = Rc::downgrade(&door);
-        roster.when_key_goes(Box::new(move |key| {
+        shelf.roster.when_key_goes(Box::new(move |key| {
             if let Some(door) = cutting.upgrade() {
                 door.cut(key);
             }
@@ -121,7 +124,7 @@ impl Door {
     /// Serves one who was let in, in a task that ends with the right of its key.
     fn enter(self: &Rc<Self>, stream: Secured<Hidden>, key: PublicKey) {
         // It may have gone since it was shown.
-        if self.roster.keys().roles_of(&key).is_none() {
+        if self.shelf.roster.keys().roles_of(&key).is_none() {
             return;
         }
         let mut lines = self.lines.borrow_mut();
@@ -143,17 +146,43 @@ impl Door {
     /// Answers questions one by one, so that who does not take the answers asks no more.
     async fn serve(&self, mut stream: Secured<Hidden>) -> io::Result<()> {
         let mut decoder = Decoder::new(MAX_QUESTION_BYTES);
-        let mut answer = Vec::new();
         loop {
-            while let Some(read) = decoder.next_message().map_err(io::Error::other)? {
-                answer.clear();
-                frame::encode(&piece(&self.store, &self.roster, read), &mut answer);
-                timeout(WRITE_WITHIN, stream.write_all(&answer)).await??;
+            while let Some(question) = decoder.next_message().map_err(io::Error::other)? {
+                match question {
+                    ToDoor::Read(read) => self.give(&mut stream, read).await?,
+                    ToDoor::Find(find) => {
+                        say(&mut stream, &FromDoor::Found(self.shelf.find(find))).await?;
+                    }
+                }
             }
             timeout(WRITE_WITHIN, stream.flush()).await??;
             decoder.buffer().reserve(READ_BYTES);
             if timeout(IDLE_FOR, stream.read_buf(decoder.buffer())).await?? == 0 {
                 return Ok(());
+            }
+        }
+    }
+
+    async fn give(&self, stream: &mut Secured<Hidden>, read: Read) -> io::Result<()> {
+        let request = read.request;
+        let until = tokio::time::Instant::now() + HOLD;
+        loop {
+            match self.shelf.look_up(read) {
+                Lookup::Here(source, following) => {
+                    return send(stream, request, &source, following).await;
+                }
+                Lookup::Missing => {
+                    return say(stream, &FromDoor::Piece { request, content: None }).await;
+                }
+                Lookup::Arriving(_) if tokio::time::Instant::now() >= until => {
+                    return say(stream, &FromDoor::Later { request }).await;
+                }
+                Lookup::Arriving(gathering) => {
+                    timeout(WRITE_WITHIN, stream.flush()).await??;
+                    // It may have come, or gone, while that was sent.
+                    let is_over = || !matches!(self.shelf.look_up(read), Lookup::Arriving(_));
+                    gathering.changed(until, is_over).await;
+                }
             }
         }
     }
@@ -175,6 +204,37 @@ impl Door {
             serving.abort();
         }
     }
+}
+
+async fn say(stream: &mut Secured<Hidden>, message: &FromDoor) -> io::Result<()> {
+    let mut encoded = Vec::new();
+    frame::encode(message, &mut encoded);
+    timeout(WRITE_WITHIN, stream.write_all(&encoded)).await?
+}
+
+/// Sends a piece from where it lies.
+async fn send(
+    stream: &mut Secured<Hidden>,
+    request: u64,
+    source: &Lying,
+    following: Following,
+) -> io::Result<()> {
+    let Following { total_bytes, mut begin, end } = following;
+    let bytes = u32::try_from(end - begin).expect("a piece is small");
+    let content = Some(member::Following { total_bytes, bytes });
+    say(stream, &FromDoor::Piece { request, content }).await?;
+    timeout(WRITE_WITHIN, async {
+        while begin < end {
+            let written = poll_fn(|context| {
+                let write = |bytes: &[u8]| Pin::new(&mut *stream).poll_write(context, bytes);
+                let thrown_away = || Poll::Ready(Err(io::ErrorKind::NotFound.into()));
+                source.with(begin, end, write).unwrap_or_else(thrown_away)
+            });
+            begin += written.await?;
+        }
+        Ok(())
+    })
+    .await?
 }
 
 /// At any free port, for both families of addresses where the system has both.

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes, BytesMut};
 use hurricane_core::frame::{self, Decoder};
-use hurricane_core::member::{MAX_ADDRESSES, NodePlace, Piece, Read};
+use hurricane_core::member::{
+    Content, Find, FromDoor, MAX_ADDRESSES, NodePlace, PIECE_BYTES, Piece, Read, ToDoor,
+};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::pull::Pieces;
-use crate::framed::MAX_MEMBER_FRAME_BYTES;
+use super::pull::{Answer, Pieces};
 use crate::greeting::{Greeting, GreetingError, Side, greet_scheduler};
 use crate::identity::{KeyPair, PublicKey};
 use crate::platform::fork::HiddenFromChildren;
@@ -22,6 +24,9 @@ use crate::tls::{self, HandshakeError, Pin, Purpose, Secured};
 
 /// How much is read at once: a TLS record or some.
 const READ_BYTES: usize = 64 << 10;
+
+/// The largest frame that is taken: the bytes of pieces follow theirs.
+const MAX_ANSWER_BYTES: u64 = 256;
 
 /// Of how many addresses a node is dialed: all that it may name, and the one that its scheduler adds.
 const MAX_DIALED: usize = MAX_ADDRESSES + 1;
@@ -40,10 +45,21 @@ pub(super) struct Line {
     stream: Secured<Hidden>,
     decoder: Decoder,
     /// Questions that were not written yet.
-    outgoing: Vec<u8>,
+    outgoing: BytesMut,
+    is_flushed: bool,
+    /// A piece whose bytes have not all come.
+    incoming: Option<Incoming>,
     asked: u64,
+    heard: u64,
     /// Whether it was of use before: then it may have ended since.
     pub(super) is_used: bool,
+}
+
+/// What was said of a piece before its bytes.
+struct Incoming {
+    request: u64,
+    total_bytes: u64,
+    bytes: usize,
 }
 
 impl Line {
@@ -66,32 +82,81 @@ impl Line {
     fn over(stream: Secured<Hidden>) -> Self {
         Self {
             stream,
-            decoder: Decoder::new(MAX_MEMBER_FRAME_BYTES),
-            outgoing: Vec::new(),
+            decoder: Decoder::new(MAX_ANSWER_BYTES),
+            outgoing: BytesMut::new(),
+            is_flushed: true,
+            incoming: None,
             asked: 0,
+            heard: 0,
             is_used: false,
         }
     }
 
-    async fn exchange(&mut self) -> io::Result<Option<Piece>> {
-        if !self.outgoing.is_empty() {
-            self.stream.write_all(&self.outgoing).await?;
+    /// The next answer. May be dropped and called again.
+    async fn exchange(&mut self) -> io::Result<Option<Answer>> {
+        while self.outgoing.has_remaining() {
+            self.stream.write_buf(&mut self.outgoing).await?;
+        }
+        if !self.is_flushed {
             self.stream.flush().await?;
-            self.outgoing.clear();
+            self.is_flushed = true;
         }
         loop {
-            match self.decoder.next_message() {
-                Ok(Some(piece)) => return Ok(Some(piece)),
-                Ok(None) => {}
-                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            if let Some(answer) = self.next_answer()? {
+                return Ok(Some(answer));
             }
+            let missing = self.incoming.as_ref().map_or(0, |incoming| incoming.bytes);
             let buffer = self.decoder.buffer();
-            buffer.reserve(READ_BYTES);
-            if self.stream.read_buf(buffer).await? == 0 {
+            buffer.reserve(missing.saturating_sub(buffer.len()).max(READ_BYTES));
+            let read = self.stream.read_buf(buffer).await?;
+            if read == 0 {
                 return Ok(None);
             }
+            self.heard += read as u64;
         }
     }
+
+    /// The next answer, if all of it has come.
+    fn next_answer(&mut self) -> io::Result<Option<Answer>> {
+        if self.incoming.is_none() {
+            match self.decoder.next_message().map_err(invalid)? {
+                None => return Ok(None),
+                Some(FromDoor::Found(found)) => return Ok(Some(Answer::Found(found))),
+                Some(FromDoor::Later { request }) => return Ok(Some(Answer::Later { request })),
+                Some(FromDoor::Piece { request, content: None }) => {
+                    return Ok(Some(Answer::Piece(Piece { request, content: None })));
+                }
+                Some(FromDoor::Piece { request, content: Some(following) }) => {
+                    let bytes = following.bytes as usize;
+                    if bytes > PIECE_BYTES {
+                        return Err(invalid("a piece is too large"));
+                    }
+                    let total_bytes = following.total_bytes;
+                    self.incoming = Some(Incoming { request, total_bytes, bytes });
+                }
+            }
+        }
+        let buffer = self.decoder.buffer();
+        let Some(Incoming { request, total_bytes, bytes }) =
+            self.incoming.take_if(|incoming| buffer.len() >= incoming.bytes)
+        else {
+            return Ok(None);
+        };
+        let bytes: Bytes = buffer.split_to(bytes).freeze();
+        let content = Some(Content { total_bytes, bytes });
+        Ok(Some(Answer::Piece(Piece { request, content })))
+    }
+
+    fn say(&mut self, message: ToDoor) {
+        let mut encoded = Vec::new();
+        frame::encode(&message, &mut encoded);
+        self.outgoing.extend_from_slice(&encoded);
+        self.is_flushed = false;
+    }
+}
+
+fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 impl Pieces for Line {
@@ -101,11 +166,19 @@ impl Pieces for Line {
     }
 
     fn ask(&mut self, read: Read) {
-        frame::encode(&read, &mut self.outgoing);
+        self.say(ToDoor::Read(read));
     }
 
-    async fn next(&mut self) -> Option<Piece> {
+    fn find(&mut self, find: Find) {
+        self.say(ToDoor::Find(find));
+    }
+
+    async fn next(&mut self) -> Option<Answer> {
         self.exchange().await.ok().flatten()
+    }
+
+    fn heard(&self) -> u64 {
+        self.heard
     }
 }
 

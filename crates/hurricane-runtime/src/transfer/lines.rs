@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hurricane_core::id::{NodeId, ObjectId};
+use hurricane_core::member::Digest;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::line::Line;
-use super::pull::{self, Gathered, Outcome, Patience};
+use super::pull::{self, Outcome, Patience, Pieces as _, Seeking, Wanted};
 use super::roster::Roster;
 use crate::identity::KeyPair;
 
@@ -56,34 +57,48 @@ impl Lines {
         Rc::clone(holders.entry(node).or_insert_with(|| Rc::new(Holder::new(node))))
     }
 
-    /// Pulls an object from its holder; whether it is whole now.
-    pub(super) async fn pull(
-        &self,
-        holder: &Holder,
-        object: ObjectId,
-        gathered: &mut Gathered,
-    ) -> bool {
-        let deadline = Instant::now() + Patience::HOLDER.first;
+    /// Pulls an object from a holder, as far as it has it.
+    pub(super) async fn pull(&self, holder: &Holder, wanted: Wanted<'_>) -> Outcome {
+        let deadline = Instant::now() + Patience::NODE.first;
         while let Some(mut line) = self.line_to(holder, deadline).await {
             let first = deadline.saturating_duration_since(Instant::now());
-            let patience = Patience { first, ..Patience::HOLDER };
-            match pull::pull(&mut line, object, gathered, patience).await {
-                Outcome::Whole => {
-                    line.is_used = true;
-                    holder.idle.borrow_mut().push((line, Instant::now()));
-                    self.has_idle.notify_one();
-                    return true;
+            let patience = Patience { first, ..Patience::NODE };
+            let heard = line.heard();
+            match pull::pull(&mut line, wanted, patience).await {
+                outcome @ (Outcome::Whole | Outcome::Elsewhere(_)) => {
+                    self.keep(holder, line);
+                    return outcome;
                 }
-                Outcome::Gone => return false,
+                Outcome::Gone => return Outcome::Gone,
                 // It ended while nobody used it.
-                Outcome::Failed if line.is_used && gathered.is_empty() => {}
+                Outcome::Failed if line.is_used && line.heard() == heard => {}
                 Outcome::Failed => {
                     holder.note_unreachable();
-                    return false;
+                    return Outcome::Failed;
                 }
             }
         }
-        false
+        Outcome::Failed
+    }
+
+    /// Asks the owner of an object for its digest.
+    pub(super) async fn ask_digest(
+        &self,
+        owner: &Holder,
+        object: ObjectId,
+        seeking: Seeking,
+    ) -> Option<Digest> {
+        let deadline = Instant::now() + Patience::NODE.first;
+        let mut line = self.line_to(owner, deadline).await?;
+        let digest = pull::ask_digest(&mut line, object, seeking, Patience::NODE).await?;
+        self.keep(owner, line);
+        Some(digest)
+    }
+
+    fn keep(&self, holder: &Holder, mut line: Line) {
+        line.is_used = true;
+        holder.idle.borrow_mut().push((line, Instant::now()));
+        self.has_idle.notify_one();
     }
 
     /// Closes connections that nobody has used for a while.

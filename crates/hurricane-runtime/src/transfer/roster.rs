@@ -73,6 +73,11 @@ impl Roster {
         self.own.borrow().contains(&node)
     }
 
+    /// The node of this process by which others know what it fetches.
+    pub(super) fn representative(&self) -> Option<NodeId> {
+        self.own.borrow().first().copied()
+    }
+
     /// A node of this process has heard that a node is there.
     pub(crate) fn here(&self, own: NodeId, place: NodePlace) {
         let key = PublicKey::from_bytes(place.key);

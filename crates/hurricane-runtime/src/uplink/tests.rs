@@ -115,8 +115,11 @@ impl Far {
                     self.lines.borrow_mut().remove(&connection);
                 }
                 Action::Deliver(part) => {
-                    let message = self.joiner.borrow_mut().take::<String>(&part);
-                    self.received.borrow_mut().extend(message.expect("it is of the protocol"));
+                    let joiner = &mut *self.joiner.borrow_mut();
+                    joiner.push(part).expect("it is of the protocol");
+                    let messages = std::iter::from_fn(|| joiner.pop::<String>().transpose());
+                    let messages = messages.map(|it| it.expect("it is of the protocol"));
+                    self.received.borrow_mut().extend(messages);
                 }
                 Action::Ended(reason) => self.received.borrow_mut().push(reason.to_string()),
                 Action::Began | Action::Dial { .. } => {}

@@ -14,14 +14,23 @@ use crate::greeting::Side;
 use crate::scheduler::Report;
 
 impl Members {
-    pub(super) fn on_part(&mut self, id: PeerId, part: &Bytes) {
+    pub(super) fn on_part(&mut self, id: PeerId, part: Bytes) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Err(error) = peer.joiner.push(part) {
+            return self.refuse(id, &error.to_string());
+        }
+        while self.take_message(id) {}
+    }
+
+    /// Takes one message of those that have come from a member; whether there may be more.
+    fn take_message(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
         let said = match peer.caller.side {
-            Side::Client => peer.joiner.take(part).map(|message| message.map(Said::ByClient)),
-            _ => peer.joiner.take(part).map(|message| message.map(Said::ByNode)),
+            Side::Client => peer.joiner.pop().map(|message| message.map(Said::ByClient)),
+            _ => peer.joiner.pop().map(|message| message.map(Said::ByNode)),
         };
         match (said, peer.member) {
-            (Ok(None), _) => {}
+            (Ok(None), _) => return false,
             (Ok(Some(Said::ByClient(message))), Member::Client(client)) => {
                 self.on_client_message(id, client, message);
             }
@@ -34,6 +43,7 @@ impl Members {
             (Ok(Some(_)), _) => self.refuse(id, "it spoke before it joined"),
             (Err(error), _) => self.refuse(id, &error.to_string()),
         }
+        true
     }
 
     fn on_client_message(&mut self, id: PeerId, client: ClientId, message: FromClient) {
@@ -55,6 +65,7 @@ impl Members {
             FromNode::Leave => self.on_node_leaving(node),
             FromNode::Read(read) => self.on_read(id, read),
             FromNode::Piece(piece) => self.on_piece(id, piece),
+            FromNode::Find(find) => self.on_find(id, find),
         }
     }
 

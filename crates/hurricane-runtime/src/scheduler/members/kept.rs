@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use hurricane_core::id::{NodeId, ObjectId, ObjectNumber};
-use hurricane_core::member::{Content, PIECE_BYTES};
+use hurricane_core::member::{Content, Find, Found, PIECE_BYTES};
 use hurricane_core::message::Stored;
+
+use crate::audience::Audiences;
 
 /// Objects beside the scheduler.
 #[derive(Debug)]
 pub(super) struct Kept {
     objects: BTreeMap<ObjectNumber, Bytes>,
+    audiences: Audiences,
     last: u64,
     bytes: u64,
     limit_bytes: u64,
@@ -20,7 +23,8 @@ pub(super) struct Kept {
 impl Kept {
     /// Room for so much.
     pub(super) fn new(limit_bytes: u64) -> Self {
-        Self { objects: BTreeMap::new(), last: 0, bytes: 0, limit_bytes }
+        let (objects, audiences) = (BTreeMap::new(), Audiences::default());
+        Self { objects, audiences, last: 0, bytes: 0, limit_bytes }
     }
 
     /// Keeps an object, if there is room.
@@ -50,6 +54,13 @@ impl Kept {
     #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Which nodes have an object beside this, or fetch it.
+    pub(super) fn find(&mut self, find: Find, is_there: impl Fn(NodeId) -> bool) -> Found {
+        let object = Some(find.object).filter(|object| object.node == NodeId::SCHEDULER);
+        let bytes = object.and_then(|object| self.objects.get(&object.number));
+        self.audiences.find(find, bytes, is_there)
     }
 
     /// A piece of an object, if it is here and that large.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use hurricane_core::member::{Piece, ToClient, ToNode};
 use hurricane_core::message::{Output, SchedulerToClient};
-use hurricane_core::parts;
+use hurricane_core::parts::Gatherer;
 use hurricane_core::scheduler::MAX_TASKS;
 use hurricane_core::session::Session;
 
@@ -42,10 +42,10 @@ impl From<ToClient> for Message {
 }
 
 impl Message {
-    fn parts(&self) -> Vec<Bytes> {
+    fn gather(&self, gatherer: &mut Gatherer) {
         match self {
-            Self::ToNode(message) => parts::cut(message),
-            Self::ToClient(message) => parts::cut(message),
+            Self::ToNode(message) => gatherer.push(message),
+            Self::ToClient(message) => gatherer.push(message),
         }
     }
 
@@ -62,8 +62,8 @@ impl Message {
 /// What waits for one member.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    /// The rest of the message that is being sent.
-    parts: VecDeque<Bytes>,
+    /// What is being sent: a message, or several small ones.
+    sending: Gatherer,
     waiting: VecDeque<Message>,
     /// Pieces of objects, which may wait until everything else was sent.
     pieces: VecDeque<Message>,
@@ -104,7 +104,7 @@ impl Outgoing {
 
     /// Whether anything waits.
     pub(super) fn is_waiting(&self) -> bool {
-        !(self.parts.is_empty() && self.waiting.is_empty() && self.pieces.is_empty())
+        !(self.sending.is_empty() && self.waiting.is_empty() && self.pieces.is_empty())
     }
 
     /// Whether more waits than can be explained by slowness.
@@ -117,20 +117,24 @@ impl Outgoing {
         if session.is_over() || session.is_full() {
             return None;
         }
-        if self.parts.is_empty() {
+        if self.sending.is_empty() {
             self.begin_next(session);
         }
-        let part = self.parts.pop_front()?;
+        let part = self.sending.pop()?;
         self.sent += 1;
         Some(part)
     }
 
     fn begin_next(&mut self, session: &Session) {
-        if let Some(mut message) = self.waiting.pop_front() {
+        while !self.sending.has_full()
+            && let Some(mut message) = self.waiting.pop_front()
+        {
             if let Some(output) = message.output() {
                 self.output_bytes -= output.text.len();
             }
-            self.parts.extend(message.parts());
+            message.gather(&mut self.sending);
+        }
+        if !self.sending.is_empty() {
             return;
         }
         let arrived = self.sent - session.unacknowledged() as u64;
@@ -140,8 +144,9 @@ impl Outgoing {
         if self.pieces_sent.len() < MAX_PIECES_ON_THEIR_WAY
             && let Some(piece) = self.pieces.pop_front()
         {
-            self.parts.extend(piece.parts());
-            self.pieces_sent.push_back(self.sent + self.parts.len() as u64);
+            piece.gather(&mut self.sending);
+            // It is as large as one part.
+            self.pieces_sent.push_back(self.sent + 1);
         }
     }
 

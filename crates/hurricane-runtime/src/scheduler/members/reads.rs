@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hurricane_core::id::NodeId;
-use hurricane_core::member::{Content, PIECE_BYTES, Piece, Read, ToNode};
+use hurricane_core::member::{Content, Find, PIECE_BYTES, Piece, Read, ToNode};
 
 use super::Members;
 use super::outgoing::{piece_for_client, piece_for_node};
@@ -91,6 +91,14 @@ impl Members {
         let request = self.reads.last;
         self.reads.asked.insert(request, Asked { asker: id, request: read.request, holder });
         self.say(holder, ToNode::Read(Read { request, ..read }));
+    }
+
+    /// A node asks who has an object: of what is kept here, others that asked before it. What nodes
+    /// hold, and cannot be had from them, comes through here for each that asks.
+    pub(super) fn on_find(&mut self, id: PeerId, find: Find) {
+        let nodes = &self.nodes;
+        let found = self.kept.find(find, |node| nodes.peer(node).is_some());
+        self.say(id, ToNode::Found(found));
     }
 
     /// A node answers. What nobody asks any more, or another was asked, comes to nothing.

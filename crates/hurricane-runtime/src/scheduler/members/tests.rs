@@ -8,7 +8,8 @@ use hurricane_core::id::{
     Attempt, DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber, TaskId,
 };
 use hurricane_core::member::{
-    Content, FromClient, FromNode, NodeDescription, PIECE_BYTES, Piece, Read, ToClient, ToNode,
+    Content, Find, FromClient, FromNode, NodeDescription, PIECE_BYTES, Piece, Read, ToClient,
+    ToNode,
 };
 use hurricane_core::message::{
     ClientToScheduler, Definition, Ending, NodeToScheduler, Output, SchedulerToClient,
@@ -20,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::audience::MIN_SHARED_BYTES;
 use crate::identity::{KeyPair, Roles};
 
 /// How far apart moments are.
@@ -41,7 +43,7 @@ struct Far {
     session: Session,
     caller: Caller,
     joiner: Joiner,
-    /// What came, as it was sent.
+    /// What came, message by message.
     heard: VecDeque<Bytes>,
     /// Whether it takes what comes; if not, it waits here.
     is_reading: bool,
@@ -49,6 +51,30 @@ struct Far {
     /// Whether anything goes to and fro.
     is_connected: bool,
     ended: Option<EndReason>,
+}
+
+impl Far {
+    /// Takes in a part, with however many messages.
+    fn hear(&mut self, part: Bytes) {
+        self.joiner.push(part).expect("it is a part");
+        if self.caller.side == Side::Client {
+            self.hear_all::<ToClient>();
+        } else {
+            self.hear_all::<ToNode>();
+        }
+    }
+
+    fn hear_all<M: Serialize + DeserializeOwned>(&mut self) {
+        while let Some(message) = self.joiner.pop::<M>().expect("it is a message") {
+            self.heard.extend(parts::cut(&message));
+        }
+    }
+}
+
+/// The message of a part, if it is whole with it.
+fn taken<M: DeserializeOwned>(joiner: &mut Joiner, part: Bytes) -> Option<M> {
+    joiner.push(part).expect("it is a part");
+    joiner.pop().expect("it is a message")
 }
 
 impl World {
@@ -167,9 +193,10 @@ impl World {
     /// The next message that is what a test looks for; what comes before is passed over.
     fn find<M: DeserializeOwned, T>(&mut self, far: usize, look: impl Fn(M) -> Option<T>) -> T {
         let far = &mut self.far[far];
+        let mut joiner = Joiner::new(1 << 30);
         loop {
             let part = far.heard.pop_front().expect("it does not come");
-            if let Some(found) = far.joiner.take(&part).expect("it is a message").and_then(&look) {
+            if let Some(found) = taken(&mut joiner, part).and_then(&look) {
                 return found;
             }
         }
@@ -178,8 +205,9 @@ impl World {
     /// All messages that came.
     fn heard<M: DeserializeOwned>(&mut self, far: usize) -> Vec<M> {
         let far = &mut self.far[far];
-        let take = |part: Bytes| far.joiner.take(&part).expect("it is a message");
-        far.heard.drain(..).filter_map(take).collect()
+        let heard = std::mem::take(&mut far.heard);
+        let mut joiner = Joiner::new(1 << 30);
+        heard.into_iter().filter_map(|part| taken(&mut joiner, part)).collect()
     }
 
     fn tell_far(&mut self, index: usize, event: session::Event) {
@@ -207,7 +235,7 @@ impl World {
                         self.tell_incoming(line, Incoming::Closed);
                     }
                 }
-                session::Action::Deliver(part) => self.far[index].heard.push_back(part),
+                session::Action::Deliver(part) => self.far[index].hear(part),
                 session::Action::Ended(reason) => self.far[index].ended = Some(reason),
             }
         }
@@ -548,6 +576,32 @@ fn what_is_put_is_kept_until_it_is_released() {
     let ended = world.far[client].ended.as_ref().expect("it was too much").to_string();
     assert!(ended.contains("more than is kept"), "{ended}");
     assert_eq!(world.members.kept.bytes(), 0);
+}
+
+#[test]
+fn what_is_put_goes_on_from_node_to_node() {
+    let mut world = World::new();
+    world.members.kept = Kept::new(64 << 20);
+    let client = world.client();
+    let value = Worth::Inline(Bytes::from(vec![5; MIN_SHARED_BYTES]));
+    let put = ClientToScheduler::Put { number: Number(1), value };
+    world.say(client, &FromClient::Scheduling(put));
+    let object = ObjectId { node: NodeId::SCHEDULER, number: ObjectNumber(1) };
+    let (first, second) = (world.node(), world.node());
+    let ids = [first, second].map(|node| world.id_of(node));
+    let ask = |world: &mut World, node, asker, object| {
+        world.say(node, &FromNode::Find(Find { request: 4, object, asker, without: None }));
+        let found = world.find(node, |message| match message {
+            ToNode::Found(found) => Some(found),
+            _ => None,
+        });
+        (found.others, found.digest.is_some())
+    };
+    assert_eq!(ask(&mut world, first, ids[0], object), (vec![], false));
+    assert_eq!(ask(&mut world, second, ids[1], object), (vec![ids[0]], true));
+    world.tell_far(first, session::Event::End(EndReason::Closed));
+    assert_eq!(ask(&mut world, second, ids[1], object), (vec![], false));
+    assert_eq!(ask(&mut world, second, ids[1], object_of_nobody()), (vec![], false));
 }
 
 #[test]

@@ -1,0 +1,288 @@
+//! An object as it grows: which pieces are here, which were asked for, and whether what came from
+//! others than its owner is what the owner has.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hurricane_core::member::{Content, Digest, PIECE_BYTES};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// A piece that has been asked of one source for so long may be asked of another as well.
+pub(super) const DOUBLE_AFTER: Duration = Duration::from_millis(100);
+
+/// The pieces of an object.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    state: RefCell<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Grows with what comes, whatever somebody says of the size.
+    bytes: Kept,
+    total_bytes: Option<u64>,
+    /// All pieces before this are here,
+    here: u64,
+    /// and these.
+    beyond: BTreeSet<u64>,
+    /// The first piece that was never asked for,
+    next: u64,
+    /// and those before it that must be asked for again.
+    returned: BTreeSet<u64>,
+    /// Those that were asked for.
+    asked: BTreeMap<u64, Asked>,
+    /// Of what is here from the beginning, if it is to be compared.
+    hasher: Option<Box<Hashed>>,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Growing(Vec<u8>),
+    Whole(Bytes),
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::Growing(Vec::new())
+    }
+}
+
+#[derive(Debug)]
+struct Asked {
+    sources: u32,
+    since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Hashed {
+    hasher: blake3::Hasher,
+    bytes: usize,
+}
+
+const PIECE: u64 = PIECE_BYTES as u64;
+
+impl Gathering {
+    /// All of it, if it is whole.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        let state = &mut *self.state.borrow_mut();
+        if !state.is_whole() {
+            return None;
+        }
+        if let Kept::Growing(bytes) = &mut state.bytes {
+            state.bytes = Kept::Whole(std::mem::take(bytes).into());
+        }
+        match &state.bytes {
+            Kept::Whole(bytes) => Some(bytes.clone()),
+            Kept::Growing(_) => unreachable!("it was just changed"),
+        }
+    }
+
+    /// Its size, as its first source says.
+    pub(super) fn total_bytes(&self) -> Option<u64> {
+        self.state.borrow().total_bytes
+    }
+
+    /// Whether all of it is here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.state.borrow().is_whole()
+    }
+
+    /// Whether the piece at an offset is here.
+    pub(super) fn has(&self, offset: u64) -> bool {
+        let state = self.state.borrow();
+        let piece = offset / PIECE;
+        offset.is_multiple_of(PIECE) && state.has(piece)
+    }
+
+    /// Some of its bytes, if they are here still.
+    pub(super) fn with<T>(
+        &self,
+        range: Range<usize>,
+        use_it: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
+        match &self.state.borrow().bytes {
+            Kept::Growing(bytes) => bytes.get(range).map(use_it),
+            Kept::Whole(bytes) => bytes.get(range).map(use_it),
+        }
+    }
+
+    /// Until something comes, or nothing more will.
+    pub(super) async fn changed(&self, until: Instant, is_enough: impl Fn() -> bool) {
+        let mut changed = std::pin::pin!(self.changed.notified());
+        changed.as_mut().enable();
+        if !is_enough() {
+            let _ = tokio::time::timeout_at(until, changed).await;
+        }
+    }
+
+    /// Until it is whole.
+    pub(super) async fn completed(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.is_whole() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Those who wait look again.
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// From here on some of it may come from others than its owner.
+    pub(super) fn distrust(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.hasher.get_or_insert_default();
+    }
+
+    /// Whether something may have come from others than its owner.
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.state.borrow().hasher.is_some()
+    }
+
+    /// Whether it is what its owner has.
+    pub(super) fn is_right(&self, digest: Option<Digest>) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        state.hash();
+        let Some(hashed) = &state.hasher else { return true };
+        digest.is_some_and(|digest| hashed.hasher.finalize() == digest)
+    }
+
+    /// Forgets all of it.
+    pub(super) fn start_again(&self) {
+        *self.state.borrow_mut() = State::default();
+    }
+
+    /// The offset of a piece to ask for; it is so from now on. Of an object whose size is not known
+    /// yet, one piece is asked for.
+    pub(super) fn ask_next(&self) -> Option<u64> {
+        let state = &mut *self.state.borrow_mut();
+        let piece = state.next_missing()?;
+        let asked = Asked { sources: 1, since: Instant::now() };
+        state.asked.insert(piece, asked);
+        Some(piece * PIECE)
+    }
+
+    /// The offset of a piece that was asked of another for long, to be asked for once more.
+    pub(super) fn ask_again(&self) -> Option<u64> {
+        let state = &mut *self.state.borrow_mut();
+        let is_late = |asked: &Asked| asked.sources == 1 && asked.since.elapsed() >= DOUBLE_AFTER;
+        let (piece, asked) = state.asked.iter_mut().find(|(_, asked)| is_late(asked))?;
+        asked.sources += 1;
+        Some(piece * PIECE)
+    }
+
+    /// A piece that was asked for will not come from there.
+    pub(super) fn give_back(&self, offset: u64) {
+        let state = &mut *self.state.borrow_mut();
+        let piece = offset / PIECE;
+        if let Some(asked) = state.asked.get_mut(&piece) {
+            asked.sources -= 1;
+            if asked.sources == 0 {
+                state.asked.remove(&piece);
+                if !state.has(piece) {
+                    state.returned.insert(piece);
+                }
+            }
+        }
+        self.wake();
+    }
+
+    /// Takes a piece that was asked for; whether it is what can stand there.
+    pub(super) fn put(&self, offset: u64, content: &Content) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        let is_taken = state.put(offset, content);
+        if is_taken {
+            state.asked.remove(&(offset / PIECE));
+        }
+        self.wake();
+        is_taken
+    }
+}
+
+impl State {
+    fn is_whole(&self) -> bool {
+        self.total_bytes.is_some_and(|total| self.here == total.div_ceil(PIECE))
+    }
+
+    fn has(&self, piece: u64) -> bool {
+        piece < self.here || self.beyond.contains(&piece)
+    }
+
+    fn next_missing(&mut self) -> Option<u64> {
+        while let Some(piece) = self.returned.pop_first() {
+            if !self.has(piece) {
+                return Some(piece);
+            }
+        }
+        let end = self.total_bytes.map_or(1, |total| total.div_ceil(PIECE));
+        let piece = self.next;
+        (piece < end).then(|| {
+            self.next += 1;
+            piece
+        })
+    }
+
+    fn put(&mut self, offset: u64, content: &Content) -> bool {
+        let total = self.total_bytes.unwrap_or(content.total_bytes);
+        let due = total.saturating_sub(offset).min(PIECE);
+        if content.total_bytes != total || content.bytes.len() as u64 != due || due == 0 {
+            return false;
+        }
+        let piece = offset / PIECE;
+        if self.has(piece) {
+            return true;
+        }
+        if self.total_bytes.is_none() && !self.reserve(total) {
+            return false;
+        }
+        self.total_bytes = Some(total);
+        self.write(offset, &content.bytes);
+        self.beyond.insert(piece);
+        while self.beyond.remove(&self.here) {
+            self.here += 1;
+        }
+        self.hash();
+        true
+    }
+
+    /// Only addresses are taken by this, and no memory, until it is written to.
+    fn reserve(&mut self, total: u64) -> bool {
+        let Kept::Growing(bytes) = &mut self.bytes else { return false };
+        usize::try_from(total).is_ok_and(|total| bytes.try_reserve_exact(total).is_ok())
+    }
+
+    fn write(&mut self, offset: u64, piece: &[u8]) {
+        let Kept::Growing(bytes) = &mut self.bytes else { return };
+        let begin = usize::try_from(offset).expect("there is room for all of it");
+        let end = begin + piece.len();
+        if bytes.len() < begin {
+            bytes.resize(begin, 0);
+        }
+        if bytes.len() == begin {
+            bytes.extend_from_slice(piece);
+        } else {
+            bytes[begin..end].copy_from_slice(piece);
+        }
+    }
+
+    /// Goes on with the digest as far as there is no gap.
+    fn hash(&mut self) {
+        let (Some(hashed), Some(total)) = (&mut self.hasher, self.total_bytes) else { return };
+        let bytes: &[u8] = match &self.bytes {
+            Kept::Growing(bytes) => bytes,
+            Kept::Whole(bytes) => bytes,
+        };
+        let end = usize::try_from((self.here * PIECE).min(total)).expect("so much is here");
+        hashed.hasher.update(&bytes[hashed.bytes..end]);
+        hashed.bytes = end;
+    }
+}
