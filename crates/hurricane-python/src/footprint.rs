@@ -64,6 +64,7 @@ impl Footprint {
 #[pymethods]
 impl Footprint {
     #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "Python's binding wants it so")]
     fn new(checks: Vec<Bound<'_, PyTuple>>) -> PyResult<Self> {
         let checks = checks.iter().map(check).collect::<PyResult<_>>()?;
         Ok(Self { checks })

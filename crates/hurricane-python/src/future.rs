@@ -175,6 +175,7 @@ impl NativeFuture {
     #[pyo3(signature = (*_positional, **_named))]
     fn __init__(&self, _positional: &Bound<'_, PyTuple>, _named: Option<&Bound<'_, PyDict>>) {}
 
+    #[expect(clippy::needless_pass_by_value, reason = "Python's binding wants it so")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.delivery)?;
         if let Ok(opened) = self.opened.try_lock()
@@ -214,6 +215,7 @@ impl NativeFuture {
     ///     If the task has not ended by then.
     /// concurrent.futures.CancelledError
     ///     If it was cancelled.
+    #[expect(clippy::doc_markdown, reason = "Python shows it as it stands")]
     #[pyo3(signature = (timeout = None))]
     fn result<'py>(
         slf: &Bound<'py, Self>,
@@ -271,7 +273,7 @@ impl NativeFuture {
     fn _ending<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let ending = match &*self.phase()? {
             Phase::Ended(ending) => Some(ending.clone()),
-            Phase::Brought(brought) => Some(Ending::Done(Value::Stored(brought.0.clone()))),
+            Phase::Brought(brought) => Some(Ending::Done(Value::Stored(brought.0))),
             Phase::Own(Own::Finished) => None,
             _ => return Ok(None),
         };

@@ -9,7 +9,6 @@ use hurricane_core::id::{DefinitionId, RunId};
 use hurricane_runtime::worker_link::Job;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::connection::shared;

@@ -264,7 +264,7 @@ impl Slot {
     /// Where the value is, if it was stored and was not brought.
     pub(crate) fn stored(&self) -> Option<Stored> {
         match &*self.lock() {
-            Phase::Ended(Ending::Done(Value::Stored(stored))) => Some(stored.clone()),
+            Phase::Ended(Ending::Done(Value::Stored(stored))) => Some(*stored),
             _ => None,
         }
     }
@@ -273,7 +273,7 @@ impl Slot {
     pub(crate) fn bring(&self, value: Bytes) {
         let mut inner = self.lock();
         if let Phase::Ended(Ending::Done(Value::Stored(stored))) = &*inner {
-            inner.0.phase = Phase::Brought(Box::new((stored.clone(), value)));
+            inner.0.phase = Phase::Brought(Box::new((*stored, value)));
         }
     }
 
