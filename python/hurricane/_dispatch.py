@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from hurricane._broken import SchedulerLost, WorkerLost
 from hurricane._client import Client
 from hurricane._cluster import Cluster
-from hurricane._delivery import Function
 from hurricane._exceptions import HurricaneError, Infeasible, ObjectLost
+from hurricane._functions import Function
 from hurricane._future import Future as OwnFuture
 from hurricane._options import Options
 from hurricane._serialize import dumps_function

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
 
+from typing_extensions import disjoint_base
+
 __all__ = [
     "Calls",
     "Connection",
@@ -296,6 +298,7 @@ class Connection:
     def close(self) -> None:
         """End the client: its tasks are cancelled, its objects released. Idempotent."""
 
+@disjoint_base
 class NativeFuture:
     """What a future is as long as nobody watches it; `hurricane.Future` is the rest.
 
@@ -303,8 +306,7 @@ class NativeFuture:
     goes through `Connection.receive`.
     """
 
-    def __new__(cls, delivery: Any, name: str, connection: Connection | None = None, /) -> Self: ...
-    def __init__(self, *positional: Any, **named: Any) -> None: ...
+    def __new__(cls, delivery: Any, name: str, connection: Connection | None = None) -> Self: ...
     number: int
     _state: str
     _opened: tuple[Any, BaseException | None] | None
@@ -343,7 +345,7 @@ class NativeFuture:
         """Open what needs no help of Python's; a value and an exception, one of them None."""
 
     def _keep_opened(
-        self, opened: tuple[Any, BaseException | None], /
+        self, opened: tuple[Any, BaseException | None]
     ) -> tuple[Any, BaseException | None]:
         """Keep what was opened, unless another thread was faster; what is kept."""
 
@@ -365,7 +367,7 @@ class NativeFuture:
     def _cancel_unwatched(self) -> bool | None:
         """Cancel a task that nobody watches; whether it is cancelled. None: somebody watches."""
 
-    def _end_before(self, why: BaseException | NativeFuture, /) -> None:
+    def _end_before(self, why: BaseException | NativeFuture) -> None:
         """End it before it was submitted: with an exception, or as what it depends on."""
 
     def _park(self, timeout: float | None = None) -> bool:

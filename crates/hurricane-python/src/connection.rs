@@ -323,7 +323,7 @@ fn number_or_reason(outcome: Result<Number, SubmitError>) -> PyResult<i64> {
 fn bring(connection: &client::Connection<Task>, task: &Task, is_far: bool) {
     while let Some(stored) = task.0.stored() {
         match connection.fetch(stored.object, FETCH) {
-            Ok(Fetched::Value(value)) => task.0.bring(value),
+            Ok(Fetched::Value(value)) => task.0.bring(Some(value)),
             // Its node is lost, and the scheduler will say what becomes of the value.
             Ok(Fetched::Gone) if is_far => thread::sleep(FETCH),
             Ok(Fetched::NotYet) => {}

@@ -108,7 +108,10 @@ impl NativeFuture {
         }
         let read = match &*self.phase()? {
             Phase::Ended(Ending::Done(Value::Inline(bytes))) => encoding::decode(py, bytes),
-            Phase::Brought(brought) => encoding::decode(py, &brought.1),
+            Phase::Brought(brought) => match &brought.value {
+                Some(value) => encoding::decode(py, value),
+                None => return Ok(None),
+            },
             _ => return Ok(None),
         };
         // Outside of any lock: it runs code of the user.
@@ -175,7 +178,7 @@ impl NativeFuture {
     #[pyo3(signature = (*_positional, **_named))]
     fn __init__(&self, _positional: &Bound<'_, PyTuple>, _named: Option<&Bound<'_, PyDict>>) {}
 
-    #[expect(clippy::needless_pass_by_value, reason = "Python's binding wants it so")]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 gives it so")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.delivery)?;
         if let Ok(opened) = self.opened.try_lock()
@@ -273,7 +276,7 @@ impl NativeFuture {
     fn _ending<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let ending = match &*self.phase()? {
             Phase::Ended(ending) => Some(ending.clone()),
-            Phase::Brought(brought) => Some(Ending::Done(Value::Stored(brought.0))),
+            Phase::Brought(brought) => Some(brought.ending()),
             Phase::Own(Own::Finished) => None,
             _ => return Ok(None),
         };
@@ -312,6 +315,8 @@ impl NativeFuture {
             (_, Some(error)) => Opened::Error(error),
             (value, None) => Opened::Value(value),
         };
+        // A stored value is here now, whatever becomes of it in the cluster.
+        self.slot.bring(None);
         self.keep(py, opened).into_tuple(py)
     }
 

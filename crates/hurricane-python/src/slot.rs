@@ -55,12 +55,30 @@ pub(crate) enum Phase {
     Arrived(Ending),
     /// So it ended.
     Ended(Ending),
-    /// So it ended, and this is the stored value.
-    Brought(Box<(Stored, Bytes)>),
+    /// So it ended, and the stored value is here.
+    Brought(Box<Brought>),
     /// Python has ended it, or says that it runs.
     Own(Own),
     /// The future is gone.
     Left,
+}
+
+/// A stored value that is here: what it is does not change any more.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    stored: Stored,
+    /// Nothing if Python has it already.
+    pub(crate) value: Option<Bytes>,
+    /// How the task ended when it ran again, because the value was lost with its node.
+    again: Option<Ending>,
+}
+
+impl Brought {
+    /// How the task ended for what depends on it.
+    pub(crate) fn ending(&self) -> Ending {
+        let first = || Ending::Done(Value::Stored(self.stored));
+        self.again.clone().unwrap_or_else(first)
+    }
 }
 
 /// Who is to be told of an end.
@@ -85,6 +103,10 @@ pub(crate) enum Own {
 impl client::Handle for Task {
     fn end(&self, ending: Ending) -> Option<Ending> {
         self.0.end(ending)
+    }
+
+    fn expect(&self) {
+        self.0.expect();
     }
 
     fn is_wanted(&self) -> bool {
@@ -158,7 +180,7 @@ impl Slot {
     /// Gives the ending back if somebody watches.
     fn end(&self, ending: Ending) -> Option<Ending> {
         let mut inner = self.lock();
-        match &*inner {
+        match &mut inner.0.phase {
             Phase::Pending => self.put(&mut inner, Phase::Ended(ending)),
             Phase::WatchedForFailure if matches!(ending, Ending::Done(_)) => {
                 self.put(&mut inner, Phase::Ended(ending));
@@ -171,7 +193,8 @@ impl Slot {
             Phase::Arrived(_) => inner.0.phase = Phase::Arrived(ending),
             // The value was lost with its node, and made anew.
             Phase::Ended(Ending::Done(Value::Stored(_))) => inner.0.phase = Phase::Ended(ending),
-            Phase::Ended(_) | Phase::Brought(..) | Phase::Own(_) | Phase::Left => {}
+            Phase::Brought(brought) => brought.again = Some(ending),
+            Phase::Ended(_) | Phase::Own(_) | Phase::Left => {}
         }
         None
     }
@@ -269,11 +292,20 @@ impl Slot {
         }
     }
 
-    /// Keeps the stored value here.
-    pub(crate) fn bring(&self, value: Bytes) {
+    /// Keeps the stored value here; nothing if Python has it.
+    pub(crate) fn bring(&self, value: Option<Bytes>) {
         let mut inner = self.lock();
         if let Phase::Ended(Ending::Done(Value::Stored(stored))) = &*inner {
-            inner.0.phase = Phase::Brought(Box::new((*stored, value)));
+            let stored = *stored;
+            inner.0.phase = Phase::Brought(Box::new(Brought { stored, value, again: None }));
+        }
+    }
+
+    /// Its ending is on its way, and comes from the thread that receives.
+    fn expect(&self) {
+        let inner = self.lock();
+        if matches!(&*inner, Phase::Pending | Phase::WatchedForFailure) {
+            self.progress.store(COMING, Ordering::Release);
         }
     }
 
@@ -311,10 +343,8 @@ impl Phase {
     /// Whether the cluster keeps a value for it.
     pub(crate) fn holds_value(&self) -> bool {
         match self {
-            Self::Arrived(ending) | Self::Ended(ending) => {
-                matches!(ending, Ending::Done(Value::Stored(_)))
-            }
-            Self::Brought(..) => true,
+            Self::Arrived(ending) | Self::Ended(ending) => is_stored(ending),
+            Self::Brought(brought) => brought.again.as_ref().is_none_or(is_stored),
             Self::Pending
             | Self::Watched(_)
             | Self::WatchedForFailure
@@ -342,6 +372,10 @@ impl Phase {
             Self::Own(state) => *state,
         }
     }
+}
+
+fn is_stored(ending: &Ending) -> bool {
+    matches!(ending, Ending::Done(Value::Stored(_)))
 }
 
 impl Own {

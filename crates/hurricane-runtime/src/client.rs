@@ -46,6 +46,9 @@ pub trait Handle: Clone + Send + 'static {
     /// thread of [`Connection::receive`] must see to it.
     fn end(&self, ending: Ending) -> Option<Ending>;
 
+    /// Its ending is there, and it will be told when what the task wrote before was received.
+    fn expect(&self) {}
+
     /// Whether anybody can still ask for the stored value that it was told of.
     fn is_wanted(&self) -> bool {
         true
@@ -294,7 +297,9 @@ impl<F: Handle> Connection<F> {
         self.shared.check_process()?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.shared.lock();
-        state.put_down();
+        let mut released = Vec::new();
+        state.put_down(&mut released);
+        self.shared.release(released);
         if state.waiting > 0 {
             self.shared.over.notify_all();
         }
@@ -508,6 +513,13 @@ impl<F> Shared<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the scheduler forget what has ended; to be called under the lock.
+    fn release(&self, numbers: Vec<Number>) {
+        if !numbers.is_empty() {
+            self.sink.send(ClientToScheduler::Release { numbers });
+        }
+    }
+
     fn wake_all(&self) {
         self.arrived.notify_all();
         self.allowed.notify_all();
@@ -527,9 +539,7 @@ impl<F: Handle> Mailbox for Shared<F> {
         for message in messages {
             state.deliver(message, &mut released);
         }
-        if !released.is_empty() {
-            self.sink.send(ClientToScheduler::Release { numbers: released });
-        }
+        self.release(released);
         let has_arrived = was_quiet && (state.has_arrived() || state.is_to_look_around());
         let has_grown = state.allowance != allowance;
         let is_awaited = state.waiting > 0;

@@ -20,8 +20,13 @@ pub(super) struct State<F> {
     ends: usize,
     /// The lowest number among the ends that were received last.
     in_hand: Option<Number>,
+    /// What ended after a task wrote something that was not received, or is not dealt with: lines of
+    /// a task come before its end.
+    held_up: Vec<(Number, Ending)>,
     /// Bytes of output in `incoming`.
     output_bytes: usize,
+    /// Whether there was any in what was received last.
+    has_output_in_hand: bool,
     /// Lines dropped since output was last queued.
     dropped_lines: u64,
     /// Who receives is to look around, though nothing came in.
@@ -45,7 +50,9 @@ impl<F> Default for State<F> {
             incoming: VecDeque::new(),
             ends: 0,
             in_hand: None,
+            held_up: Vec::new(),
             output_bytes: 0,
+            has_output_in_hand: false,
             dropped_lines: 0,
             is_woken: false,
             is_finishing: false,
@@ -122,16 +129,11 @@ impl<F> State<F> {
 
     /// Everything that came in and is to be dealt with by who receives it.
     pub(super) fn take_incoming(&mut self) -> Vec<Received<F>> {
-        self.output_bytes = 0;
+        self.has_output_in_hand = std::mem::take(&mut self.output_bytes) > 0;
         self.ends = 0;
         let received = Vec::from(std::mem::take(&mut self.incoming));
         self.in_hand = received.iter().filter_map(number_of_ended).min();
         received
-    }
-
-    /// Who receives is done with what was received last.
-    pub(super) fn put_down(&mut self) {
-        self.in_hand = None;
     }
 
     /// Whether output may be queued; if not, its lines are counted and the next that may says so.
@@ -160,11 +162,32 @@ impl<F> State<F> {
 }
 
 impl<F: Handle> State<F> {
+    /// Who receives is done with what was received last.
+    pub(super) fn put_down(&mut self, released: &mut Vec<Number>) {
+        self.in_hand = None;
+        self.has_output_in_hand = false;
+        if self.output_bytes == 0 {
+            self.end_held_up(released);
+        }
+    }
+
+    fn end_held_up(&mut self, released: &mut Vec<Number>) {
+        for (number, ending) in std::mem::take(&mut self.held_up) {
+            self.end(number, ending, released);
+        }
+    }
+
     /// Takes a message in; what has ended and nobody need hold any more goes to `released`.
     pub(super) fn deliver(&mut self, message: SchedulerToClient, released: &mut Vec<Number>) {
         match message {
             SchedulerToClient::Allowance(allowance) => self.allowance = allowance,
-            SchedulerToClient::Ended { number, ending } => self.end(number, ending, released),
+            SchedulerToClient::Ended { number, ending } => {
+                if self.output_bytes > 0 || self.has_output_in_hand {
+                    self.hold_up(number, ending);
+                } else {
+                    self.end(number, ending, released);
+                }
+            }
             SchedulerToClient::Restored { number, ending } => {
                 self.restore(number, ending, released);
             }
@@ -191,6 +214,7 @@ impl<F: Handle> State<F> {
             _ => None,
         };
         self.closed = Some(reason);
+        self.end_held_up(&mut Vec::new());
         let ending = self.last_ending();
         self.end_pending(&ending, |_| {});
         self.live = Live::default();
@@ -219,6 +243,13 @@ impl<F: Handle> State<F> {
             _ => None,
         });
         stored.collect()
+    }
+
+    fn hold_up(&mut self, number: Number, ending: Ending) {
+        if let Some(Entry::Pending(future)) = self.live.get(number) {
+            future.expect();
+            self.held_up.push((number, ending));
+        }
     }
 
     fn end(&mut self, number: Number, ending: Ending, released: &mut Vec<Number>) {
