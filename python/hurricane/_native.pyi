@@ -307,6 +307,7 @@ class NativeFuture:
     """
 
     def __new__(cls, delivery: Any, name: str, connection: Connection | None = None) -> Self: ...
+    def __init__(self, delivery: Any, name: str, connection: Connection | None = None) -> None: ...
     number: int
     _state: str
     _opened: tuple[Any, BaseException | None] | None
