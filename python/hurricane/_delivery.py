@@ -19,7 +19,7 @@ from hurricane._ending import Location, scheduler_lost, setup_failure
 from hurricane._exceptions import NotSerializable
 from hurricane._functions import Function, encode_function
 from hurricane._future import Future, end_all
-from hurricane._native import Calls, Connection, Local, Remote
+from hurricane._native import Calls, Connection, Local, Memory, Remote
 from hurricane._object import Object
 from hurricane._options import Options
 from hurricane._output import write_notice, write_output
@@ -27,7 +27,7 @@ from hurricane._place import Place
 from hurricane._serialize import (
     EndedBefore,
     dumps_arguments,
-    dumps_result,
+    dumps_parts,
 )
 from hurricane._sizes import Measured
 from hurricane._waiting import NOTHING_TO_GIVE_BACK, Waiters, Waiting
@@ -147,16 +147,23 @@ class Delivery:
 
     def put(self, value: Any) -> Object:
         """Make an object."""
-        pickled = dumps_result(value, self._place.own_modules())
-        while (number := self._connection.put(pickled)) < 0:
-            self._wait_for_allowance()
+        number = self._put(dumps_parts(value, self._place.own_modules()))
         return Object(number, self)
+
+    def keep_buffer(self, buffer: memoryview) -> Object | None:
+        """Make a value of a buffer among arguments, where memory is shared with the store."""
+        return Object(self._put(buffer), self) if self._connection.shares_memory else None
 
     def release(self, number: int) -> None:
         """Let go a value. May be called by finalizers, which may run anywhere."""
         if not self.is_forked:
             with suppress(RuntimeError):  # All is over anyway.
                 self._connection.release([number])
+
+    def _put(self, value: Any) -> int:
+        while (number := self._connection.put(value)) < 0:
+            self._wait_for_allowance()
+        return number
 
     def _send(
         self,
@@ -440,7 +447,7 @@ class Delivery:
                 self.broken = scheduler_lost(reason)
                 self._connection.slow_down()
 
-    def fetch(self, location: Location) -> bytes | None:
+    def fetch(self, location: Location) -> Memory | bytes | None:
         """Wait a while for a stored value.
 
         Raises

@@ -17,6 +17,7 @@ from hurricane._exceptions import (
     Refused,
     TaskTimeout,
 )
+from hurricane._native import Memory
 from hurricane._serialize import loads_result, restore_exception
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class Stored:
     def __init__(self, location: Location) -> None:
         self.location = location
 
-    def open(self, fetch: "Callable[[Location], bytes | None]", future: "Future[Any]") -> Opened:
+    def open(
+        self, fetch: "Callable[[Location], Memory | bytes | None]", future: "Future[Any]"
+    ) -> Opened:
         """Fetch the value and unpickle it.
 
         Parameters
@@ -54,7 +57,7 @@ class Stored:
             The future, which learns if the task runs again, because the value was lost with its
             node, and where the value is then.
         """
-        ending: Ending | None = self
+        ending: Ending | Memory | None = self
         try:
             while isinstance(ending, Stored):
                 value = fetch(ending.location)
@@ -128,9 +131,9 @@ class Cancelled:
 Ending: TypeAlias = bytes | Stored | Raised | Failed | Cancelled
 
 
-def open_ending(ending: "bytes | Raised | Failed | Cancelled", name: str) -> Opened:
+def open_ending(ending: "Memory | bytes | Raised | Failed | Cancelled", name: str) -> Opened:
     """Turn the ending of the task `name` into a value or an exception."""
-    if isinstance(ending, bytes):
+    if isinstance(ending, (bytes, Memory)):
         return open_result(ending, name)
     return ending.open(name)
 
@@ -152,7 +155,7 @@ def concerns_all_calls(ending: Ending | None) -> bool:
             return True
 
 
-def open_result(pickled: bytes, name: str) -> Opened:
+def open_result(pickled: Memory | bytes, name: str) -> Opened:
     """Unpickle the result of the task `name`."""
     try:
         return loads_result(pickled), None

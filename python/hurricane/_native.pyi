@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "Calls",
     "Connection",
     "Footprint",
     "Local",
+    "Memory",
     "NativeFuture",
     "Nodes",
     "Remote",
@@ -18,7 +19,9 @@ __all__ = [
     "WorkerLink",
     "__version__",
     "command_line",
+    "copied",
     "find_cluster",
+    "gather",
 ]
 
 __version__: str
@@ -232,8 +235,14 @@ class Connection:
         (call `wait_for_allowance`, then again). Nothing was submitted in these two cases.
         """
 
-    def put(self, value: bytes) -> int:
-        """Make an object; returns its number, or -1 as `submit`. It lives until released."""
+    def put(self, value: Buffer | Sequence[Buffer]) -> int:
+        """Make an object of bytes, or of parts (see `gather`); returns its number, or -1 as
+        `submit`. It lives until released. A large one is copied into shared memory, where there is
+        some; what lies there already and was not written to is not."""
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether large values lie in memory that is shared with the store."""
 
     def wait_for_allowance(self, timeout: float) -> bool:
         """Wait until something more may be submitted; False after `timeout` seconds."""
@@ -249,8 +258,9 @@ class Connection:
         """Let go the values of objects. Futures do so themselves, when they go."""
 
     def is_running(self, number: int) -> bool: ...
-    def fetch(self, node: int, object: int, timeout: float) -> bytes | None:
-        """The value of a stored result. Raises KeyError if it is gone.
+    def fetch(self, node: int, object: int, timeout: float) -> Memory | bytes | None:
+        """The value of a stored result, each time as a view of its own. Raises KeyError if it is
+        gone.
 
         None after `timeout` seconds: it has not arrived yet, or is being computed again, and then
         its future will say where it is.
@@ -398,7 +408,7 @@ class WorkerLink:
     def serve(self, tools: Any) -> None:
         """Run tasks, one after the other, until the node says that this was all, or is gone.
 
-        `tools` has `loads_function`, `loads_arguments`, `dumps_result` and `describe_exception` of
+        `tools` has `loads_function`, `loads_arguments`, `dumps_parts` and `describe_exception` of
         `hurricane._serialize`; `tidy_up()`, to be called after a task that printed or left other
         streams in the places of `streams` (stdout, stderr); and `are_noting`: whether these call
         `note_output` before they are written to. Returns in a forked child, too.
@@ -424,6 +434,20 @@ class WorkerLink:
     def wait_break_off(self) -> None:
         """The task goes on at once, though nothing has come; it has its resources again when there
         is room."""
+
+@final
+class Memory:
+    """A value in shared memory: a view that belongs to its holder alone, who may write to it."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def copied(buffer: Buffer) -> bytes:
+    """Copy a buffer, as `bytes(buffer)` does, only faster where it is large."""
+
+def gather(parts: Sequence[Buffer | int]) -> bytes:
+    """Make one value of a pickle and its buffers; a number is the place of a dependency whose
+    value is the buffer."""
 
 @final
 class Slave:

@@ -6,7 +6,9 @@ other machines all of the user's own. Worker processes import this before they a
 imports next to nothing.
 
 What is written here is one of two things, told apart by its first byte: a pickle (`0x80`), or a
-container (`0x01`) of a pickle and the large buffers (pickle protocol 5) that belong to it.
+container (`0x01`) of a pickle and the large buffers (pickle protocol 5) that belong to it. In
+arguments, buffers that are larger still are values of their own, which the container names. Where
+memory is shared with the store, what is read is a view that belongs to its reader alone.
 """
 
 from _pickle import PickleBuffer, dumps, loads
@@ -25,19 +27,31 @@ if TYPE_CHECKING:
 
         number: int
 
+    class Keeper(Protocol):
+        """What makes a value of a buffer that is too large for arguments."""
+
+        def keep_buffer(self, buffer: memoryview) -> Dependency | None:
+            """Make it, if there is shared memory to keep it in."""
+
     Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+    # A value, or what becomes one when it is written down: a pickle and buffers.
+    Parts: TypeAlias = bytes | list[bytes | memoryview]
 
 _PROTOCOL = 5
 
 # Smaller buffers are copied into the pickle: apart, each costs its alignment and a length.
 _MIN_BUFFER_BYTES = 4096
 
-# Buffers start at multiples of this, a cache line: so NumPy and Arrow read them at full speed.
-_ALIGNMENT = 64
+# Larger buffers among arguments are values of their own, which lie in shared memory.
+_MIN_KEPT_BYTES = 64 << 10
 
 _CONTAINER = 1
 _FIRST = Struct("<B7xQ")
-_LENGTH = Struct("<Q")
+_PART = Struct("<QQ")
+
+# What stands in the place of an offset, before the number of an input.
+_IS_INPUT = (1 << 64) - 1
 
 # Where futures and objects may not stand, for people.
 ONLY_IN_ARGUMENTS = "it stands for its value among the arguments of a task, and nowhere else"
@@ -55,8 +69,10 @@ class _Context(local):
 
     dependencies: "dict[int, Dependency] | None" = None
     client: object = None
-    inputs: "Sequence[bytes]" = ()
+    inputs: "Sequence[Any]" = ()
     values: "dict[int, Any] | None" = None
+    # The bytes among the arguments of the running task, and where they were copied from.
+    copied: "list[tuple[bytes, memoryview]]" = []
 
 
 _context = _Context()
@@ -117,18 +133,22 @@ def dumps_arguments(
     found: dict[int, Dependency] = {}
     _context.dependencies, _context.client = found, client
     try:
-        pickled = _dump((positional, named), own_modules)
+        pickled, buffers = _dump_apart(_with_whole_bytes(positional, named), own_modules)
     except EndedBefore:
         raise
     except Exception as error:
         raise NotSerializable(_explain_arguments(positional, named, own_modules, error)) from error
     finally:
         _context.dependencies, _context.client = outer
-    return pickled, list(found.values())
+    dependencies = list(found.values())
+    if buffers:
+        pickled = _keep_large(pickled, buffers, client, dependencies)
+    return pickled, dependencies
 
 
-def loads_arguments(pickled: bytes, inputs: "Sequence[bytes]") -> "Arguments":
+def loads_arguments(pickled: bytes, inputs: "Sequence[Any]") -> "Arguments":
     """Bring back what `dumps_arguments` has written, with the values of the dependencies."""
+    _context.copied = []
     if not inputs:
         plain: Arguments = _load(pickled)
         return plain
@@ -156,14 +176,28 @@ def dumps_result(result: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> b
     NotSerializable
         If it cannot be pickled; says which part of it.
     """
+    parts = dumps_parts(result, own_modules)
+    return parts if isinstance(parts, bytes) else _gather(parts)
+
+
+def dumps_parts(result: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> "Parts":
+    """Do as `dumps_result`, and leave large buffers where they are: they may be written to later.
+
+    Returns
+    -------
+    bytes or list
+        What `WorkerLink.finished` and `Connection.put` take.
+    """
+    copied, _context.copied = _context.copied, []
     try:
-        return _dump(result, own_modules)
+        pickled, buffers = _dump_apart(_whole(result, copied), own_modules)
     except Exception as error:
         raise NotSerializable(_explain(result, "the value", own_modules, error)) from error
+    return [pickled, *(buffer.raw() for buffer in buffers)] if buffers else pickled
 
 
-def loads_result(pickled: bytes) -> "Any":
-    """Bring back what `dumps_result` has written."""
+def loads_result(pickled: "Any") -> "Any":
+    """Bring back what `dumps_result` has written, from bytes or from memory of one's own."""
     return _load(pickled)
 
 
@@ -171,6 +205,7 @@ def describe_exception(error: BaseException, node_name: str, task_name: str) -> 
     """Write down an exception so that it arrives, whatever it is."""
     import traceback
 
+    _context.copied = []
     own_type = type(error)
     lines = traceback.format_exception(own_type, error, _users_part(error))
     description = (
@@ -255,6 +290,14 @@ def _input(index: int) -> "Any":
 
 
 def _dump(value: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> bytes:
+    pickled, buffers = _dump_apart(value, own_modules)
+    return _gather([pickled, *(buffer.raw() for buffer in buffers)]) if buffers else pickled
+
+
+def _dump_apart(
+    value: "Any", own_modules: "Sequence[str]" = OWN_MODULES
+) -> "tuple[bytes, list[PickleBuffer]]":
+    """Give the pickle and the large buffers that belong to it."""
     buffers: list[PickleBuffer] = []
     try:
         pickled = dumps(value, _PROTOCOL, buffer_callback=_collector(buffers))
@@ -266,7 +309,7 @@ def _dump(value: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> bytes:
     # A string may say so, too: then cloudpickle writes the same, only more slowly.
     if b"__main__" in pickled or b"__mp_main__" in pickled or _names_any(pickled, own_modules):
         return _dump_by_value(value, own_modules)
-    return _pack(pickled, buffers) if buffers else pickled
+    return pickled, buffers
 
 
 def _names_any(pickled: bytes, modules: "Sequence[str]") -> bool:
@@ -280,12 +323,87 @@ def _names_any(pickled: bytes, modules: "Sequence[str]") -> bool:
     return re.search(pattern, pickled, re.DOTALL) is not None
 
 
-def _dump_by_value(value: "Any", own_modules: "Sequence[str]") -> bytes:
+def _dump_by_value(
+    value: "Any", own_modules: "Sequence[str]"
+) -> "tuple[bytes, list[PickleBuffer]]":
     from hurricane._by_value import dumps as dumps_by_value
 
     buffers: list[PickleBuffer] = []
-    pickled = dumps_by_value(value, _PROTOCOL, _collector(buffers), own_modules)
-    return _pack(pickled, buffers) if buffers else pickled
+    return dumps_by_value(value, _PROTOCOL, _collector(buffers), own_modules), buffers
+
+
+class _Whole:
+    """Bytes that are large and stand for themselves: pickled like the buffer of an array."""
+
+    __slots__ = ("_buffer", "_restore")
+
+    def __init__(self, restore: "Callable[[Any], Any]", buffer: "Any") -> None:
+        self._restore = restore
+        self._buffer = buffer
+
+    def __reduce_ex__(self, _protocol: "Any") -> "Any":
+        return self._restore, (PickleBuffer(self._buffer),)
+
+
+def _whole(value: "Any", copied: "Sequence[tuple[bytes, memoryview]]" = ()) -> "Any":
+    """Give what is to be pickled in the place of a value, which most often is the value.
+
+    `copied` says of bytes where they were copied from: they need not be copied back.
+    """
+    kind = type(value)
+    if (kind is not bytes and kind is not bytearray) or len(value) < _MIN_KEPT_BYTES:
+        return value
+    if kind is bytearray:
+        return _Whole(bytearray, value)
+    for made, source in copied:
+        if made is value:
+            return _Whole(_bytes_of, source)
+    return _Whole(_bytes_of, value)
+
+
+def _with_whole_bytes(positional: "tuple[Any, ...]", named: "dict[str, Any]") -> "Arguments":
+    large = {id(value): _whole(value) for value in (*positional, *named.values())}
+    return (
+        tuple([large[id(value)] for value in positional]),
+        {name: large[id(value)] for name, value in named.items()},
+    )
+
+
+def _bytes_of(buffer: "Any") -> bytes:
+    from hurricane._native import copied
+
+    made = copied(buffer)
+    if _context.values is not None:
+        _context.copied.append((made, memoryview(buffer)))
+    return made
+
+
+def _keep_large(
+    pickled: bytes,
+    buffers: list[PickleBuffer],
+    client: "Any",
+    dependencies: "list[Dependency]",
+) -> bytes:
+    """Write arguments with the small buffers in them, and values in the place of the large ones."""
+    keeper: Keeper | None = client if hasattr(client, "keep_buffer") else None
+    parts: list[Any] = [pickled]
+    for buffer in buffers:
+        raw = buffer.raw()
+        kept = None
+        if keeper is not None and raw.nbytes >= _MIN_KEPT_BYTES:
+            kept = keeper.keep_buffer(raw)
+        if kept is None:
+            parts.append(raw)
+        else:
+            parts.append(len(dependencies))
+            dependencies.append(kept)
+    return _gather(parts)
+
+
+def _gather(parts: "Sequence[Any]") -> bytes:
+    from hurricane._native import gather
+
+    return gather(list(parts))
 
 
 def _collector(buffers: list[PickleBuffer]) -> "Callable[[PickleBuffer], bool]":
@@ -299,40 +417,27 @@ def _collector(buffers: list[PickleBuffer]) -> "Callable[[PickleBuffer], bool]":
     return collect
 
 
-def _pack(pickled: bytes, buffers: list[PickleBuffer]) -> bytes:
-    parts = [pickled, *(buffer.raw() for buffer in buffers)]
-    head = _FIRST.pack(_CONTAINER, len(buffers))
-    head += b"".join(_LENGTH.pack(len(part)) for part in parts)
-    pieces: list[Any] = [head]
-    end = len(head)
-    for part in parts:
-        gap = -end % _ALIGNMENT
-        pieces += [bytes(gap), part]
-        end += gap + len(part)
-    return b"".join(pieces)
-
-
-def _load(pickled: bytes) -> "Any":
-    if pickled[0] != _CONTAINER:
+def _load(pickled: "Any") -> "Any":
+    if pickled.__class__ is bytes and pickled[0] != _CONTAINER:
         return loads(pickled)
-    return _unpack(memoryview(pickled))
+    view = memoryview(pickled)
+    return _unpack(view) if view[0] == _CONTAINER else loads(view)
 
 
 def _unpack(container: memoryview) -> "Any":
     _, count = _FIRST.unpack_from(container)
-    offset = _FIRST.size
-    lengths = [
-        _LENGTH.unpack_from(container, offset + index * _LENGTH.size)[0]
-        for index in range(count + 1)
-    ]
-    end = offset + len(lengths) * _LENGTH.size
-    parts = []
-    for length in lengths:
-        start = end + -end % _ALIGNMENT
-        end = start + length
-        parts.append(container[start:end])
-    # Copies, which belong to the task alone: much software cannot work on read-only arrays.
-    return loads(parts[0], buffers=[bytearray(part) for part in parts[1:]])
+    places = _PART.iter_unpack(container[_FIRST.size : _FIRST.size + count * _PART.size])
+    pickled, *buffers = [_part(container, *place) for place in places]
+    return loads(pickled, buffers=buffers)
+
+
+def _part(container: memoryview, offset: int, length: int) -> "Any":
+    if offset == _IS_INPUT:
+        part = memoryview(_context.inputs[length])
+    else:
+        part = container[offset : offset + length]
+    # What is no memory of one's own is copied: much software cannot work on read-only arrays.
+    return bytearray(part) if part.readonly else part
 
 
 def _explain(value: "Any", label: str, own_modules: "Sequence[str]", error: Exception) -> str:

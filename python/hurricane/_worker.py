@@ -17,7 +17,7 @@ from hurricane import _quick_pickle  # noqa: F401 - first: it makes the next one
 from hurricane._native import WorkerLink
 from hurricane._serialize import (
     describe_exception,
-    dumps_result,
+    dumps_parts,
     loads_arguments,
     loads_function,
 )
@@ -75,7 +75,7 @@ class _Tools:
     def __init__(self) -> None:
         self.loads_function = loads_function
         self.loads_arguments = loads_arguments
-        self.dumps_result = dumps_result
+        self.dumps_parts = dumps_parts
         self.describe_exception = describe_exception
         self.tidy_up = _tidy_up
         self.streams = _streams

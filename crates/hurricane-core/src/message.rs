@@ -485,6 +485,9 @@ pub enum NodeToWorker {
     },
     /// End, once nothing runs.
     Stop,
+    /// What the runtimes of both ends have to say about shared memory. The runtime's own: neither
+    /// machine says or hears it.
+    Memory(Bytes),
 }
 
 /// From a worker to its node.
@@ -526,4 +529,7 @@ pub enum WorkerToNode {
     Waiting,
     /// The running task would go on. Answered by `Granted`.
     Resume,
+    /// What the runtimes of both ends have to say about shared memory. The runtime's own: neither
+    /// machine says or hears it.
+    Memory(Bytes),
 }

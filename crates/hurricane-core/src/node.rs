@@ -329,6 +329,8 @@ impl Node {
             WorkerToNode::Fetch { object } => self.on_object_asked(worker, object, step),
             WorkerToNode::Waiting => self.on_run_waiting(worker, step),
             WorkerToNode::Resume => self.on_run_resuming(worker),
+            // It never gets here.
+            WorkerToNode::Memory(_) => {}
         }
     }
 

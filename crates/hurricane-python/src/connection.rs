@@ -16,6 +16,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::future::NativeFuture;
+use crate::memory::{Memory, Parts};
 use crate::slot::{Task, Watcher};
 use crate::waiting::{timeout_duration, wait_in_slices};
 use crate::{incoming, resources};
@@ -69,6 +70,18 @@ impl Connection {
 
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// A fetched value as Python gets it: where memory is shared, a view that is its holder's alone.
+    pub(crate) fn own_view<'py>(
+        &self,
+        py: Python<'py>,
+        value: &Bytes,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.inner.own_view(value) {
+            Some(view) => Ok(Bound::new(py, Memory::new(view))?.into_any()),
+            None => Ok(PyBytes::new(py, value).into_any()),
+        }
     }
 
     /// Whether this thread may wait for a task and do nothing else.
@@ -167,9 +180,14 @@ impl Connection {
         number_or_reason(submitted)
     }
 
-    fn put(&self, py: Python<'_>, value: PyBackedBytes) -> PyResult<i64> {
+    fn put(&self, py: Python<'_>, value: Parts) -> PyResult<i64> {
         // A large value is copied into the node's store here.
-        number_or_reason(py.detach(|| self.inner.put(shared(value))))
+        number_or_reason(value.with(py, |parts| self.inner.put(self.inner.gather(parts))))
+    }
+
+    #[getter]
+    fn shares_memory(&self) -> bool {
+        self.inner.shares_memory()
     }
 
     fn wait_for_allowance(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
@@ -209,7 +227,7 @@ impl Connection {
         node: u64,
         object: u64,
         timeout: f64,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let id = ObjectId { node: NodeId(node), number: ObjectNumber(object) };
         let timeout = Some(timeout_duration(timeout)?);
         let outcome = wait_in_slices(py, timeout, |slice| {
@@ -217,7 +235,7 @@ impl Connection {
             (!matches!(fetched, Ok(Fetched::NotYet))).then_some(fetched)
         })?;
         match outcome.transpose().map_err(python_error)? {
-            Some(Fetched::Value(value)) => Ok(Some(PyBytes::new(py, &value))),
+            Some(Fetched::Value(value)) => self.own_view(py, &value).map(Some),
             Some(Fetched::Gone) => Err(PyKeyError::new_err(object)),
             Some(Fetched::NotYet) | None => Ok(None),
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hurricane_core::id::Number;
 use hurricane_core::message::{Cause, Ending, Value};
 use hurricane_runtime::client::ConnectionError;
@@ -107,9 +108,11 @@ impl NativeFuture {
             return Ok(Some(opened));
         }
         let read = match &*self.phase()? {
-            Phase::Ended(Ending::Done(Value::Inline(bytes))) => encoding::decode(py, bytes),
+            Phase::Ended(Ending::Done(Value::Inline(bytes))) => {
+                encoding::decode(py, bytes).map_err(Bound::into_any)
+            }
             Phase::Brought(brought) => match &brought.value {
-                Some(value) => encoding::decode(py, value),
+                Some(value) => Err(self.own_view(py, value)?),
                 None => return Ok(None),
             },
             _ => return Ok(None),
@@ -122,7 +125,15 @@ impl NativeFuture {
         Ok(Some(self.keep(py, opened)))
     }
 
-    fn load(&self, py: Python<'_>, pickled: &Bound<'_, PyBytes>) -> PyResult<Opened> {
+    /// A stored value that is here, for this one's holder alone.
+    fn own_view<'py>(&self, py: Python<'py>, value: &Bytes) -> PyResult<Bound<'py, PyAny>> {
+        match &self.connection {
+            Some(connection) => connection.get().own_view(py, value),
+            None => Ok(PyBytes::new(py, value).into_any()),
+        }
+    }
+
+    fn load(&self, py: Python<'_>, pickled: &Bound<'_, PyAny>) -> PyResult<Opened> {
         match imports::loads_result(py)?.call1((pickled,)) {
             Ok(value) => Ok(Opened::Value(value.unbind())),
             Err(error) if error.is_instance_of::<PyException>(py) => {

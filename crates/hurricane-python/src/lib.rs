@@ -9,6 +9,7 @@ mod future;
 mod imports;
 mod incoming;
 mod local;
+mod memory;
 mod nodes;
 mod remote;
 mod resources;
@@ -38,6 +39,8 @@ mod _native {
     use crate::future::NativeFuture;
     #[pymodule_export]
     use crate::local::Local;
+    #[pymodule_export]
+    use crate::memory::{Memory, copied, gather};
     #[pymodule_export]
     use crate::nodes::Nodes;
     #[pymodule_export]

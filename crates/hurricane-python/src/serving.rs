@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hurricane_core::id::{DefinitionId, RunId};
+use hurricane_core::message::INLINE_LIMIT_BYTES;
 use hurricane_runtime::worker_link::Job;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyTuple};
 
 use crate::connection::shared;
+use crate::memory::{Memory, Parts};
 use crate::simple;
 use crate::worker_link::{WorkerLink, unless_gone};
 
@@ -32,7 +34,7 @@ const SEARCHED_HERE_BYTES: usize = 256;
 pub(crate) struct Tools {
     loads_function: Py<PyAny>,
     loads_arguments: Py<PyAny>,
-    dumps_result: Py<PyAny>,
+    dumps_parts: Py<PyAny>,
     describe_exception: Py<PyAny>,
     /// Sends on what was printed, and puts the streams back in their places.
     tidy_up: Py<PyAny>,
@@ -182,7 +184,17 @@ impl<'py> Serving<'py> {
             let (positional, named) = self.loads_arguments(arguments, inputs)?;
             function.call(positional, (!named.is_empty()).then_some(&named))?
         };
-        self.dumps_result(&result)
+        // What was given may be given back, or must at least be let go.
+        if inputs.is_empty() { self.dumps_result(&result) } else { self.dumps_parts(&result) }
+    }
+
+    /// What is in shared memory is the run's own view of it.
+    fn input(&self, input: &Bytes) -> PyResult<Bound<'py, PyAny>> {
+        if self.link.link().is_own_view(input) {
+            Ok(Bound::new(self.py, Memory::new(input.clone()))?.into_any())
+        } else {
+            Ok(PyBytes::new(self.py, input).into_any())
+        }
     }
 
     fn loads_arguments(
@@ -194,15 +206,18 @@ impl<'py> Serving<'py> {
         let loaded = if inputs.is_empty() && arguments.first() == Some(&PLAIN) {
             self.loads.call1((pickled,))?
         } else {
-            let inputs = inputs.iter().map(|input| PyBytes::new(self.py, input));
-            let inputs = PyList::new(self.py, inputs)?;
+            let inputs = inputs.iter().map(|input| self.input(input));
+            let inputs = PyList::new(self.py, inputs.collect::<PyResult<Vec<_>>>()?)?;
             self.tools.loads_arguments.bind(self.py).call1((pickled, inputs))?
         };
         loaded.extract()
     }
 
-    /// As `dumps_result` does, which is asked when there is more to it.
+    /// As `dumps_parts` does, which is asked when there is more to it.
     fn dumps_result(&self, result: &Bound<'py, PyAny>) -> PyResult<Bytes> {
+        if is_large(result) {
+            return self.dumps_parts(result);
+        }
         if let Some(pickle) = simple::dumps(result) {
             return Ok(Bytes::copy_from_slice(pickle.as_bytes()));
         }
@@ -218,8 +233,13 @@ impl<'py> Serving<'py> {
         {
             return Ok(shared(pickled.into()));
         }
-        let pickled = self.tools.dumps_result.bind(self.py).call1((result,))?;
-        Ok(shared(pickled.extract()?))
+        self.dumps_parts(result)
+    }
+
+    fn dumps_parts(&self, result: &Bound<'py, PyAny>) -> PyResult<Bytes> {
+        let parts: Parts = self.tools.dumps_parts.bind(self.py).call1((result,))?.extract()?;
+        let link = self.link.link();
+        Ok(parts.with(self.py, |parts| link.gather(parts)))
     }
 
     /// Whether a pickle may name something that only this process has.
@@ -287,4 +307,11 @@ impl<'py> Serving<'py> {
             self.py.detach(|| unless_gone(link.flush()));
         }
     }
+}
+
+/// Whether it is of the kind that pickle would copy, and large.
+fn is_large(result: &Bound<'_, PyAny>) -> bool {
+    let is_large = |length| length > INLINE_LIMIT_BYTES;
+    result.cast_exact::<PyBytes>().is_ok_and(|bytes| is_large(bytes.as_bytes().len()))
+        || result.cast_exact::<PyByteArray>().is_ok_and(|bytes| is_large(bytes.len()))
 }

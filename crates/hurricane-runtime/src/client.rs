@@ -4,6 +4,7 @@
 //! The same type serves a program beside its local cluster, one far from its cluster, and a running
 //! task inside a worker; what differs is where it sends to.
 
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,11 @@ use hurricane_core::message::{
 use hurricane_core::session::EndReason;
 
 use crate::platform::fork::ProcessMark;
+use crate::platform::shared_memory::prefer_large_pages;
+use crate::store::container;
+use crate::store::shared::SharedMemory;
 
+pub use crate::store::container::Part;
 pub(crate) use mailboxes::Mailboxes;
 
 use live::Entry;
@@ -25,6 +30,21 @@ use state::State;
 mod live;
 mod mailboxes;
 mod state;
+
+/// Makes one value of parts, for where no memory is shared.
+pub fn gather(parts: &[Part<'_>]) -> Bytes {
+    container::gather(None, parts)
+}
+
+/// Copies a large value into memory that was just allocated.
+///
+/// # Panics
+///
+/// If one is longer than the other.
+pub fn copy_into_new(memory: &mut [MaybeUninit<u8>], value: &[u8]) {
+    prefer_large_pages(memory);
+    memory.write_copy_of_slice(value);
+}
 
 /// How much text of tasks waits for a client that does not receive. Beyond it lines are dropped and
 /// counted: what a task prints never grows without bound.
@@ -215,6 +235,24 @@ impl<F: Handle> Connection<F> {
         let value = Value::Inline(value);
         self.shared.sink.send(ClientToScheduler::Put { number, value });
         Ok(number)
+    }
+
+    /// Makes one value of parts; in memory that is shared with the store, where that is so, if it is
+    /// large. What lies there already and was not written to is not copied.
+    pub fn gather(&self, parts: &[Part<'_>]) -> Bytes {
+        let may_share = self.shared.check_process().is_ok();
+        container::gather(self.shared.sink.memory().filter(|_| may_share), parts)
+    }
+
+    /// A fetched value for who may write to it, copy-on-write; none if it is not in shared memory.
+    pub fn own_view(&self, value: &Bytes) -> Option<Bytes> {
+        self.shared.check_process().ok()?;
+        self.shared.sink.memory()?.own_view(value)
+    }
+
+    /// Whether large values lie in memory that is shared with the store.
+    pub fn shares_memory(&self) -> bool {
+        self.shared.sink.memory().is_some()
     }
 
     /// Waits until something more may be submitted; false after `timeout`.
@@ -460,6 +498,10 @@ pub(crate) trait Sink: Send + Sync {
     /// Waits until something is so, and meanwhile reads what comes in, if no other thread does:
     /// otherwise returns nothing, at once. Whether it is so; false once the deadline has come.
     fn drive(&self, _is_met: &dyn Fn() -> bool, _deadline: Option<Instant>) -> Option<bool> {
+        None
+    }
+    /// The memory that is shared with the store, if there is any.
+    fn memory(&self) -> Option<&Arc<SharedMemory>> {
         None
     }
     /// The bytes of an object.

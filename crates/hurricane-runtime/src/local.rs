@@ -108,8 +108,9 @@ impl Local {
             memory_bytes: machine::memory_bytes(),
             named: BTreeMap::new(),
         };
-        let wires = Wires::new().map_err(LocalError::Thread)?;
-        let shared = Arc::new(Shared::new(Cluster::new(name, resources), wires));
+        let store = Arc::<Store>::default();
+        let wires = Wires::new(Arc::clone(&store)).map_err(LocalError::Thread)?;
+        let shared = Arc::new(Shared::new(Cluster::new(name, resources), wires, store));
         let thread =
             Service::start(Arc::clone(&shared), program, directory).map_err(LocalError::Thread)?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
@@ -200,7 +201,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(cluster: Cluster, wires: Wires) -> Self {
+    fn new(cluster: Cluster, wires: Wires, store: Arc<Store>) -> Self {
         Self {
             process: ProcessMark::here(),
             inbox: Inbox::new(),
@@ -213,7 +214,7 @@ impl Shared {
             mailboxes: Mailboxes::default(),
             clients: AtomicU64::new(1),
             wires: Arc::new(wires),
-            store: Arc::default(),
+            store,
             pids: Arc::new(Mutex::new(BTreeMap::<WorkerId, u32>::new())),
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod parent;
 pub(crate) mod private_files;
 pub(crate) mod processes;
 pub(crate) mod readiness;
+pub(crate) mod shared_memory;
 pub(crate) mod shared_word;
 pub(crate) mod signals;
 pub(crate) mod standard_output;

@@ -1,17 +1,33 @@
-//! The objects that the nodes of a process hold, in memory: values too large for messages. Which
-//! ones, and for how long, is decided by each node's state machine.
+//! The objects that the nodes of a process hold, in shared memory: values too large for messages.
+//! Which ones, and for how long, is decided by each node's state machine.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hurricane_core::id::{NodeId, ObjectId};
 use hurricane_core::message::{NodeToWorker, Value};
 
+use crate::platform::machine;
+use shared::SharedMemory;
+
+mod arena;
+pub(crate) mod container;
+pub(crate) mod exchange;
+mod segment;
+pub(crate) mod shared;
+
+/// How much memory that nobody uses is kept for what comes: this share of the machine's, within
+/// limits. Pages that were touched before are written to three times as fast.
+const WARM_SHARE: u64 = 16;
+const MIN_WARM_BYTES: u64 = 64 << 20;
+const MAX_WARM_BYTES: u64 = 1 << 30;
+
 /// The objects of all nodes of a process: what several of them hold is here once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Store {
+    memory: Arc<SharedMemory>,
     objects: Mutex<HashMap<ObjectId, Held>>,
     reads: AtomicU64,
 }
@@ -22,9 +38,29 @@ struct Held {
     holders: BTreeSet<NodeId>,
 }
 
+/// How much memory that nobody uses one of so many processes of this machine keeps.
+pub(crate) fn warm_bytes(processes: u64) -> usize {
+    let share = machine::memory_bytes() / WARM_SHARE / processes.max(1);
+    let warm = share.clamp(MIN_WARM_BYTES, MAX_WARM_BYTES);
+    usize::try_from(warm).unwrap_or(usize::MAX)
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        let memory = SharedMemory::new(warm_bytes(1));
+        Self { memory, objects: Mutex::default(), reads: AtomicU64::new(0) }
+    }
+}
+
 impl Store {
+    /// Where its values lie.
+    pub(crate) fn memory(&self) -> &Arc<SharedMemory> {
+        &self.memory
+    }
+
     /// Keeps an object for a holder.
     pub(crate) fn insert(&self, holder: NodeId, object: ObjectId, bytes: Bytes) {
+        let bytes = self.memory.take_in(bytes);
         let new = || Held { bytes, holders: BTreeSet::new() };
         self.lock().entry(object).or_insert_with(new).holders.insert(holder);
     }

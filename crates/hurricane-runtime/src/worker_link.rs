@@ -12,18 +12,22 @@ use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use bytes::Bytes;
-use hurricane_core::frame::{Decoder, MAX_WORKER_FRAME_BYTES};
 use hurricane_core::id::{DefinitionId, RunId};
 use hurricane_core::message::{NodeToWorker, Stream, Value, WorkerToNode};
 
 use crate::client::{Connection, ConnectionError, Handle};
 use crate::ledger::{self, WorkerLedger};
-use crate::link::{self, Hello};
+use crate::link::{self, Hello, Incoming};
 use crate::platform::fork::Unshared;
+use crate::platform::machine;
 use crate::platform::parent;
 use crate::platform::signals::Mask;
 use crate::platform::standard_output;
+use crate::store::exchange::WithNode;
+use crate::store::shared::SharedMemory;
+use crate::store::{self, container};
 
+pub use crate::store::container::Part;
 use nesting::{Nesting, TaskSink};
 use sender::Sender;
 
@@ -70,7 +74,8 @@ enum Next {
 
 struct Reader {
     link: Arc<Unshared>,
-    decoder: Decoder,
+    incoming: Incoming,
+    memory: Arc<WithNode>,
 }
 
 /// What a worker is to do next.
@@ -141,18 +146,23 @@ impl<F: Handle> WorkerLink<F> {
         standard_output::send_lines();
         let link = Arc::new(Unshared::new(parent::take_standard_input()?));
         let ledger = ledger::receive(&link)?;
-        let mut decoder = Decoder::new(MAX_WORKER_FRAME_BYTES);
-        let hello: Hello = link::next_message(&link, &mut decoder)?;
+        let mut incoming = Incoming::new();
+        let hello: Hello = link::next_message(&link, &mut incoming)?;
         parent::watch(hello.node_process, Arc::clone(&link))?;
-        let sender = Arc::new(Sender::new(Arc::clone(&link)));
+        let memory = SharedMemory::new(store::warm_bytes(2 * machine::cpus()));
+        let memory = Arc::new(WithNode::new(memory));
+        let sender = Arc::new(Sender::new(Arc::clone(&link), Arc::clone(&memory)));
         Ok(Self {
             hello,
             ledger,
             nesting: Arc::new(Nesting::new(Arc::clone(&sender))),
             sender,
             connection: Mutex::new(None),
-            intake: Intake { source: Source::Link(Reader { link, decoder }), is_over: false }
-                .into(),
+            intake: Intake {
+                source: Source::Link(Reader { link, incoming, memory }),
+                is_over: false,
+            }
+            .into(),
         })
     }
 
@@ -218,6 +228,17 @@ impl<F: Handle> WorkerLink<F> {
             }
         }
         None
+    }
+
+    /// Makes one value of parts, in memory that is shared with the node if it is large. What the run
+    /// was given and has not written to is not copied.
+    pub fn gather(&self, parts: &[Part<'_>]) -> Bytes {
+        container::gather(Some(self.sender.memory()), parts)
+    }
+
+    /// Whether an input is a view that belongs to the run alone, which may write to it.
+    pub fn is_own_view(&self, input: &Bytes) -> bool {
+        self.sender.memory().is_own_view(input)
     }
 
     /// The run returned.
@@ -335,7 +356,8 @@ impl<F: Handle> WorkerLink<F> {
             | NodeToWorker::Object { .. }
             | NodeToWorker::MayWait
             | NodeToWorker::Granted
-            | NodeToWorker::TooDeep { .. } => Next::Nothing,
+            | NodeToWorker::TooDeep { .. }
+            | NodeToWorker::Memory(_) => Next::Nothing,
         }
     }
 
@@ -361,9 +383,9 @@ impl<F: Handle> WorkerLink<F> {
         let mut intake = lock(&self.intake);
         if let Source::Link(reader) = &mut intake.source {
             let (orders, received) = mpsc::channel();
-            let fresh = Decoder::new(MAX_WORKER_FRAME_BYTES);
-            let decoder = mem::replace(&mut reader.decoder, fresh);
-            let reader = Reader { link: Arc::clone(&reader.link), decoder };
+            let incoming = mem::replace(&mut reader.incoming, Incoming::new());
+            let (link, memory) = (Arc::clone(&reader.link), Arc::clone(&reader.memory));
+            let reader = Reader { link, incoming, memory };
             let nesting = Arc::clone(&self.nesting);
             let mask = Mask::block_all();
             let started = thread::Builder::new()
@@ -396,7 +418,7 @@ impl Intake {
             return None;
         }
         match &mut self.source {
-            Source::Link(reader) => reader.decoder.next_message().unwrap_or_else(|_| {
+            Source::Link(reader) => reader.next_here().unwrap_or_else(|_| {
                 // Whatever follows what is no message is none either.
                 self.is_over = true;
                 None
@@ -407,8 +429,24 @@ impl Intake {
 }
 
 impl Reader {
+    /// The next one, if it is here.
+    fn next_here(&mut self) -> io::Result<Option<NodeToWorker>> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        while let Some(message) = self.incoming.next_message().map_err(invalid)? {
+            if let Some(message) = self.memory.receive(message, &mut self.incoming)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
     fn next(&mut self) -> io::Result<NodeToWorker> {
-        link::next_message(&self.link, &mut self.decoder)
+        loop {
+            let message = link::next_message(&self.link, &mut self.incoming)?;
+            if let Some(message) = self.memory.receive(message, &mut self.incoming)? {
+                return Ok(message);
+            }
+        }
     }
 }
 
@@ -432,7 +470,7 @@ fn listen(mut reader: Reader, orders: &mpsc::Sender<NodeToWorker>, nesting: &Nes
     nesting.end();
 }
 
-/// The node has put the bytes of stored values in their place.
+/// The bytes of stored values have been put in their place.
 fn bytes_of(input: Value) -> Bytes {
     match input {
         Value::Inline(bytes) => bytes,

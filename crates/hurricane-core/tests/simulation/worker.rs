@@ -282,7 +282,10 @@ impl World {
             NodeToWorker::Granted => self.on_room_granted(name),
             NodeToWorker::TooDeep { .. } => self.on_too_deep(name),
             NodeToWorker::Stop => self.bury_worker(name, ""),
-            NodeToWorker::Define { .. } | NodeToWorker::Forget { .. } | NodeToWorker::MayWait => {}
+            NodeToWorker::Define { .. }
+            | NodeToWorker::Forget { .. }
+            | NodeToWorker::MayWait
+            | NodeToWorker::Memory(_) => {}
         }
     }
 

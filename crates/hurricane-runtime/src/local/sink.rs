@@ -12,6 +12,7 @@ use hurricane_core::{node, scheduler};
 use super::Shared;
 use super::cluster::Input;
 use crate::client::{Fetched, Sink};
+use crate::store::shared::SharedMemory;
 
 /// Submits that follow each other within this time are a stream: the loop takes them in batches.
 /// Before that, a thread that has nothing to wait for would write to a worker for each of them.
@@ -80,6 +81,10 @@ impl Sink for LocalSink {
                 is_in_time = reader.read(is_over, deadline, &report);
             }
         }
+    }
+
+    fn memory(&self) -> Option<&Arc<SharedMemory>> {
+        Some(self.shared.store.memory())
     }
 
     /// It is here or nowhere.

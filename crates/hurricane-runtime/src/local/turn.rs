@@ -115,7 +115,7 @@ impl Turning {
 fn carry_out(shared: &Shared, action: Action) -> bool {
     match action {
         Action::ToWorker { worker, message } => {
-            shared.wires.tell(worker, &shared.store.with_bytes(message));
+            shared.wires.tell(worker, message);
         }
         Action::Revoke { worker, last } => {
             if let Some(revoked) = shared.wires.revoke(worker, last) {

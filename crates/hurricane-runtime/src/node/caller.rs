@@ -266,6 +266,7 @@ impl Seat {
             | NodeToWorker::MayWait
             | NodeToWorker::Granted
             | NodeToWorker::TooDeep { .. }
+            | NodeToWorker::Memory(_)
             | NodeToWorker::Stop => {}
         });
     }

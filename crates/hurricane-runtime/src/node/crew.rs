@@ -59,7 +59,7 @@ impl Equipment {
 
 /// What runs the tasks of one node for as long as a session lasts.
 pub(super) enum Crew {
-    Processes { workers: Rc<Workers>, wires: Arc<Wires>, store: Arc<Store>, serving: AbortHandle },
+    Processes { workers: Rc<Workers>, wires: Arc<Wires>, serving: AbortHandle },
     Caller { seat: Rc<Seat>, store: Arc<Store> },
 }
 
@@ -71,7 +71,6 @@ impl Crew {
         name: Box<str>,
         report: Box<dyn Fn(Event)>,
     ) -> Self {
-        let store = Arc::clone(&common.store);
         match &common.equipment {
             Equipment::Processes { program, directory } => {
                 let program = program.of_node(name, member.gpus.clone());
@@ -79,9 +78,10 @@ impl Crew {
                 let wires = Arc::clone(&member.wires);
                 let workers = Workers::new(program, directory, Arc::clone(&wires), pids, report);
                 let serving = tokio::task::spawn_local(Rc::clone(&workers).serve());
-                Self::Processes { workers, wires, store, serving: serving.abort_handle() }
+                Self::Processes { workers, wires, serving: serving.abort_handle() }
             }
             Equipment::Caller(caller) => {
+                let store = Arc::clone(&common.store);
                 let seat = Seat::new(caller.clone(), Arc::clone(&store), report);
                 Self::Caller { seat, store }
             }
@@ -106,7 +106,7 @@ impl Crew {
     /// Has something ready to be said to a worker by the next [`Crew::flush`].
     pub(super) fn tell(&self, worker: WorkerId, message: NodeToWorker) {
         match self {
-            Self::Processes { wires, store, .. } => wires.tell(worker, &store.with_bytes(message)),
+            Self::Processes { wires, .. } => wires.tell(worker, message),
             Self::Caller { seat, store } => seat.tell(worker, store.with_bytes(message)),
         }
     }

@@ -155,7 +155,8 @@ impl Service {
         let nodes = config.shares.into_iter().zip(gpus).zip(&control.pids).enumerate();
         let mut members = JoinSet::new();
         for (index, ((resources, gpus), pids)) in nodes {
-            let wires = Arc::new(Wires::new().map_err(NodesError::Thread)?);
+            let wires =
+                Arc::new(Wires::new(Arc::clone(&common.store)).map_err(NodesError::Thread)?);
             let (common, pids) = (Rc::clone(&common), Arc::clone(pids));
             let member = Member::new(common, index, resources, gpus, pids, wires);
             members.spawn_local(member.live());

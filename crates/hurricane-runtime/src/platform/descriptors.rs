@@ -7,8 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// For the loop itself, the runtime directory, and a worker that is being started.
 const BASE: u64 = 24;
 
-/// Link, standard output, standard error, and the handle on the process.
-const PER_WORKER: u64 = 4;
+/// Link, standard output, standard error, the handle on the process, and the values it has made.
+const PER_WORKER: u64 = 5;
 
 /// Too few file descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -26,6 +26,15 @@ static REGISTERED: [AtomicU64; MAX_DESCRIPTORS / 64] =
 /// How many forks lie between the first process that loaded this crate and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
+/// How many children this process has forked.
+static CHILDREN: AtomicU32 = AtomicU32::new(0);
+
+/// How often this process has forked: what was mapped before may be seen by a child.
+pub(crate) fn children() -> u32 {
+    watch();
+    CHILDREN.load(Ordering::Relaxed)
+}
+
 /// Remembers in which process it was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessMark(u32);
@@ -194,12 +203,17 @@ fn watch() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         #[expect(unsafe_code, reason = "libc alone offers pthread_atfork")]
-        // SAFETY: the handler is a plain function of this library, which is never unloaded: Python
-        // does not unload extension modules. It only touches atomics and calls `close`, both of
+        // SAFETY: the handlers are plain functions of this library, which is never unloaded: Python
+        // does not unload extension modules. They only touch atomics and call `close`, both of
         // which are allowed between fork and exec.
-        let error = unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
+        let error = unsafe { libc::pthread_atfork(None, Some(count_child), Some(close_in_child)) };
         assert_eq!(error, 0, "pthread_atfork fails only when memory is exhausted");
     });
+}
+
+/// Counts a child, in its parent.
+extern "C" fn count_child() {
+    CHILDREN.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Closes what a forked child must not keep, and marks it as a child.

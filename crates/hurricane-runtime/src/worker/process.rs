@@ -27,6 +27,7 @@ use crate::platform::fork::Unshared;
 use crate::platform::signals::{self, Mask};
 use crate::platform::{machine, processes};
 use crate::randomness;
+use crate::store::exchange::WithWorker;
 
 /// Libraries read these when they are loaded, for how many threads to start.
 const THREAD_VARIABLES: [&str; 6] = [
@@ -147,10 +148,11 @@ impl Program {
             let handle = Unshared::new(processes::open(process)?).watched(Interest::READABLE)?;
             let pipes = [pipe(stdout)?, pipe(stderr)?];
             let nonce = Nonce(randomness::bytes());
-            let wire = Wire::new(id, process, (Unshared::new(ours), pipes), (ledger, nonce));
-            let wire = Arc::new(wire);
+            let memory = WithWorker::new(Arc::clone(wires.store()));
+            let ends = (Unshared::new(ours), pipes);
+            let wire = Arc::new(Wire::new(id, process, ends, (ledger, nonce), memory));
             wires.add(&wire)?;
-            wire.push(&self.hello(stack_path, nonce));
+            wire.greet(&self.hello(stack_path, nonce));
             wire.flush();
             Ok(Started { wire, handle, mark })
         };

@@ -5,21 +5,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{io, mem};
 
 use bytes::Bytes;
-use hurricane_core::frame::{Decoder, MAX_WORKER_FRAME_BYTES};
 use hurricane_core::id::{RunId, WorkerId};
-use hurricane_core::message::{Stream, WorkerToNode};
+use hurricane_core::message::{NodeToWorker, Stream, WorkerToNode};
 use hurricane_core::node::Event;
 use rustix::io::Errno;
 use rustix::process::Pid;
-use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::ledger::NodeLedger;
-use crate::link::{self, Outgoing, Read};
+use crate::link::{self, Hello, Incoming, Outgoing, Read};
 use crate::marks::{Marks, Nonce};
 use crate::platform::fork::Unshared;
 use crate::platform::processes;
 use crate::platform::readiness::Readiness;
+use crate::store::exchange::WithWorker;
 
 /// How much is read from a pipe before messages are reported: what both pipes hold by default. All
 /// that was printed before a result was sent is in there.
@@ -42,6 +41,7 @@ pub(super) struct Wire {
     /// Held while what was read is reported, so that it is reported in the order of reading.
     intake: Mutex<Intake>,
     outbox: Mutex<Outbox>,
+    memory: WithWorker,
     end: Mutex<End>,
     /// Something changed that its attendant must see to: `end`, or bytes that the link did not take.
     pub(super) changed: Notify,
@@ -52,7 +52,7 @@ pub(super) struct Wire {
 
 /// What has come in and is not reported yet.
 struct Intake {
-    decoder: Decoder,
+    incoming: Incoming,
     link_is_open: bool,
     /// Whatever the worker has started may hold them as well.
     pipes_are_open: [bool; 2],
@@ -95,15 +95,17 @@ enum PipeRead {
 }
 
 impl Wire {
-    /// A worker's process, its link and outputs, its ledger and what marks its output.
+    /// A worker's process, its link and outputs, its ledger and what marks its output, and the
+    /// memory that is shared with it.
     pub(super) fn new(
         id: WorkerId,
         process: Pid,
         (link, pipes): (Unshared, [Unshared; 2]),
         (ledger, nonce): (NodeLedger, Nonce),
+        memory: WithWorker,
     ) -> Self {
         let intake = Intake {
-            decoder: Decoder::new(MAX_WORKER_FRAME_BYTES),
+            incoming: Incoming::new(),
             link_is_open: true,
             pipes_are_open: [true; 2],
             marks: STREAMS.map(|_| Marks::new(nonce)),
@@ -116,6 +118,7 @@ impl Wire {
             pipes,
             intake: intake.into(),
             outbox: Mutex::default(),
+            memory,
             end: End::Unwanted.into(),
             changed: Notify::new(),
             ledger,
@@ -152,7 +155,7 @@ impl Wire {
     pub(super) fn read_last_words(&self, readiness: &Readiness, report: &dyn Fn(Event)) {
         let mut intake = lock(&self.intake);
         while intake.link_is_open
-            && matches!(link::read_now(&self.link, &mut intake.decoder), Read::Full | Read::Short)
+            && matches!(link::read_now(&self.link, &mut intake.incoming), Read::Full | Read::Short)
         {
         }
         self.report_messages(&mut intake, report);
@@ -166,7 +169,7 @@ impl Wire {
         if !intake.link_is_open {
             return;
         }
-        let read = link::read_now(&self.link, &mut intake.decoder);
+        let read = link::read_now(&self.link, &mut intake.incoming);
         let is_understood = self.report_messages(intake, report);
         // Without its link a worker is of no use: nobody could tell it anything.
         if read == Read::Ended || !is_understood {
@@ -195,12 +198,17 @@ impl Wire {
         }
     }
 
-    /// Reports what the decoder holds; whether it could be understood.
+    /// Reports what came in; whether it could be understood.
     fn report_messages(&self, intake: &mut Intake, report: &dyn Fn(Event)) -> bool {
         let mut is_first = true;
         loop {
-            match intake.decoder.next_message() {
+            match intake.incoming.next_message() {
                 Ok(Some(message)) => {
+                    let message = match self.memory.receive(message, &mut intake.incoming) {
+                        Ok(Some(message)) => message,
+                        Ok(None) => continue,
+                        Err(_) => return false,
+                    };
                     // What was printed before they were sent comes first, and is there by now.
                     if mem::take(&mut is_first) {
                         self.drain_pipes(DRAIN_BYTES, intake, report);
@@ -267,10 +275,15 @@ impl Wire {
 
 /// What it is told.
 impl Wire {
+    /// Adds what it is told first.
+    pub(super) fn greet(&self, hello: &Hello) {
+        lock(&self.outbox).outgoing.push(hello);
+    }
+
     /// Adds a message to what is to be written; whether it is the first since the last flush.
-    pub(super) fn push(&self, message: &impl Serialize) -> bool {
+    pub(super) fn push(&self, message: NodeToWorker) -> bool {
         let mut outbox = lock(&self.outbox);
-        outbox.outgoing.push(message);
+        self.memory.push(message, &mut outbox.outgoing);
         !mem::replace(&mut outbox.is_told, true)
     }
 

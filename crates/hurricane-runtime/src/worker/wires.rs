@@ -17,9 +17,11 @@ use tokio::sync::Notify;
 use super::wire::{self, Wire};
 use crate::platform::fork::Unshared;
 use crate::platform::readiness::Readiness;
+use crate::store::Store;
 
 /// The wires of a node's living workers. Any thread may use them.
 pub(crate) struct Wires {
+    store: Arc<Store>,
     readiness: Readiness,
     registry: Mutex<Registry>,
     role: Mutex<Role>,
@@ -55,9 +57,10 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Wires {
-    /// Of no worker so far.
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Of no worker so far; what the workers are given and make lies in the store.
+    pub(crate) fn new(store: Arc<Store>) -> io::Result<Self> {
         Ok(Self {
+            store,
             readiness: Readiness::new()?,
             registry: Mutex::default(),
             role: Mutex::default(),
@@ -69,10 +72,10 @@ impl Wires {
     }
 
     /// Has a message ready to be written to a worker by the next [`Wires::flush`].
-    pub(crate) fn tell(&self, id: WorkerId, message: &NodeToWorker) {
+    pub(crate) fn tell(&self, id: WorkerId, message: NodeToWorker) {
         // One that is gone meanwhile has died, and that was or will be reported.
         if let Some(wire) = self.wire(id) {
-            if let NodeToWorker::Run { run, .. } = message {
+            if let NodeToWorker::Run { run, .. } = &message {
                 wire.ledger.note_sent(*run);
                 self.note_run();
             }
@@ -135,6 +138,10 @@ impl Wires {
         let has_read = self.read(Some(Duration::ZERO), &mut names, report);
         role.names = names;
         has_read
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// For the loop of this thread to watch.

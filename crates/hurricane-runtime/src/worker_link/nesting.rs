@@ -11,6 +11,7 @@ use hurricane_core::message::{ClientToScheduler, NodeToWorker, WorkerToNode};
 use super::WaitError;
 use super::sender::Sender;
 use crate::client::{ConnectionError, Fetched, Mailbox, Sink};
+use crate::store::shared::SharedMemory;
 
 /// The running task's part as a client.
 pub(super) struct Nesting {
@@ -227,6 +228,10 @@ impl TaskSink {
 impl Sink for TaskSink {
     fn send(&self, message: ClientToScheduler) {
         self.nesting.send(&WorkerToNode::Nested(message));
+    }
+
+    fn memory(&self) -> Option<&Arc<SharedMemory>> {
+        Some(self.nesting.sender.memory())
     }
 
     /// The node answers soon, whatever it has to say.

@@ -13,6 +13,8 @@ use crate::client::ConnectionError;
 use crate::link::Outgoing;
 use crate::platform::fork::{ProcessMark, Unshared};
 use crate::platform::signals::Mask;
+use crate::store::exchange::WithNode;
+use crate::store::shared::SharedMemory;
 
 /// So much is sent on at once, however fresh: a third of what the link holds.
 const GATHERED_BYTES: usize = 64 << 10;
@@ -33,6 +35,7 @@ pub(super) struct Sender {
     minder: OnceLock<Thread>,
     /// Whether the minder looks by itself.
     is_minded: AtomicBool,
+    memory: Arc<WithNode>,
 }
 
 #[derive(Default)]
@@ -43,14 +46,20 @@ struct Gathering {
 }
 
 impl Sender {
-    pub(super) fn new(link: Arc<Unshared>) -> Self {
+    pub(super) fn new(link: Arc<Unshared>, memory: Arc<WithNode>) -> Self {
         Self {
             process: ProcessMark::here(),
             link,
             outgoing: Mutex::default(),
             minder: OnceLock::new(),
             is_minded: AtomicBool::new(false),
+            memory,
         }
+    }
+
+    /// What this process shares with the node.
+    pub(super) fn memory(&self) -> &Arc<SharedMemory> {
+        self.memory.memory()
     }
 
     /// A forked child has no link, and must not touch the locks.
@@ -65,22 +74,24 @@ impl Sender {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let mut gathering = self.lock();
-        gathering.outgoing.push(message);
+        self.memory.push(message, &mut gathering.outgoing);
         gathering.flush(&self.link)
     }
 
     /// Adds an answer to what has gathered; whether it is time to [`Sender::flush`].
     pub(super) fn gather(&self, answer: &WorkerToNode, now: Instant) -> bool {
         let mut gathering = self.lock();
-        gathering.outgoing.push(answer);
+        self.memory.push(answer, &mut gathering.outgoing);
         let since = *gathering.since.get_or_insert(now);
         gathering.outgoing.len() >= GATHERED_BYTES
             || now.saturating_duration_since(since) >= GATHERED_FOR
     }
 
-    /// Sends what has gathered.
+    /// Sends what has gathered, and which values nobody here sees any more.
     pub(super) fn flush(&self) -> io::Result<()> {
-        self.lock().flush(&self.link)
+        let mut gathering = self.lock();
+        self.memory.push_returned(&mut gathering.outgoing);
+        gathering.flush(&self.link)
     }
 
     pub(super) fn has_gathered(&self) -> bool {

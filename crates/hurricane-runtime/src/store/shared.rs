@@ -1,0 +1,356 @@
+//! The shared memory of a process: its own values, and views of others'.
+//!
+//! A value in shared memory is `Bytes` like any other, so that nobody but the two ends of a link
+//! need know where it lies: they find that by its address. The pages are free when the last clone
+//! is gone.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+
+use super::arena::{Arena, Taken};
+use super::segment::{self, Place, Segment};
+use crate::platform::fork::{self, ProcessMark};
+use crate::platform::shared_memory::{
+    Access, Mapping, MemoryFile, Range, is_untouched, page_bytes, whole_pages,
+};
+
+/// Whatever keeps pages from being used for something else.
+pub(super) type Keeper = Arc<dyn Any + Send + Sync>;
+
+/// The shared memory of a process.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    process: ProcessMark,
+    /// What is mapped, by address.
+    regions: Mutex<BTreeMap<usize, Region>>,
+    arena: Mutex<Arena>,
+}
+
+/// What is mapped somewhere.
+#[derive(Debug)]
+struct Region {
+    length: usize,
+    lies: Lies,
+}
+
+#[derive(Debug)]
+enum Lies {
+    /// All of a segment.
+    Segment(Weak<Segment>),
+    /// Places, one behind the other.
+    Places { places: Vec<Place>, is_copy_on_write: bool, keeper: Weak<dyn Any + Send + Sync> },
+}
+
+/// Pages that are being written.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pages: Pages,
+}
+
+/// A segment of another process.
+#[derive(Debug)]
+pub(super) struct Received {
+    memory: Arc<SharedMemory>,
+    pub(super) segment: Arc<Segment>,
+    mapping: Mapping,
+}
+
+/// A piece of a value that lies in shared memory already.
+#[derive(Debug)]
+pub(crate) struct Borrowed {
+    pub(super) places: Vec<Place>,
+    pub(super) keeper: Keeper,
+    /// Where it begins in the first page.
+    pub(super) lead: usize,
+}
+
+impl SharedMemory {
+    /// Keeps so much memory that nobody uses.
+    pub(crate) fn new(max_warm_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            process: ProcessMark::here(),
+            regions: Mutex::default(),
+            arena: Mutex::new(Arena::new(max_warm_bytes)),
+        })
+    }
+
+    /// Pages for a value of so many bytes.
+    pub(crate) fn reserve(self: &Arc<Self>, length: usize) -> io::Result<Block> {
+        let pages = whole_pages(length.max(1)).ok_or(io::ErrorKind::OutOfMemory)?;
+        let Taken { place, mapping, is_cold } = self.take(pages)?;
+        if is_cold {
+            mapping.populate(place.offset, place.length);
+        }
+        let memory = Arc::clone(self);
+        Ok(Block { pages: Pages { memory, place, mapping, length } })
+    }
+
+    /// Bytes that lie nowhere else: they are copied here, or left where they are if that fails.
+    pub(crate) fn take_in(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        if self.places_of(&bytes).is_some() {
+            return bytes;
+        }
+        match self.reserve(bytes.len()) {
+            Ok(block) => {
+                block.write(0, &bytes);
+                block.into_bytes()
+            }
+            Err(_) => bytes,
+        }
+    }
+
+    /// Where bytes lie, if they lie in shared memory and begin with a page.
+    pub(super) fn places_of(&self, bytes: &[u8]) -> Option<Vec<Place>> {
+        let regions = self.regions();
+        let (start, region) = region_of(&regions, bytes)?;
+        let offset = bytes.as_ptr().addr() - start;
+        match &region.lies {
+            Lies::Segment(segment) => {
+                Place::new(&segment.upgrade()?, offset, bytes.len()).map(|place| vec![place])
+            }
+            Lies::Places { places, .. } if offset.is_multiple_of(page_bytes()) => {
+                segment::part(places, offset, bytes.len())
+            }
+            Lies::Places { .. } => None,
+        }
+    }
+
+    /// Where bytes lie that somebody sees copy-on-write, if he has not written to them.
+    pub(crate) fn borrow(&self, bytes: &[u8]) -> Option<Borrowed> {
+        let borrowed = self.find_borrowed(bytes)?;
+        is_untouched(bytes).then_some(borrowed)
+    }
+
+    /// Places, one behind the other, as bytes; `keeper` keeps them.
+    pub(super) fn view(
+        self: &Arc<Self>,
+        places: Vec<Place>,
+        length: usize,
+        access: Access,
+        keeper: Keeper,
+    ) -> io::Result<Bytes> {
+        let ranges: Vec<Range<'_>> = places.iter().map(Place::range).collect();
+        let mapping = Mapping::new(&ranges, access)?;
+        if length > mapping.length() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        drop(ranges);
+        let is_copy_on_write = access == Access::CopyOnWrite;
+        let lies = Lies::Places { places, is_copy_on_write, keeper: Arc::downgrade(&keeper) };
+        self.register(&mapping, lies);
+        let (memory, children) = (Arc::clone(self), fork::children());
+        let view =
+            View { memory, mapping, length, is_copy_on_write, children, keeper: Some(keeper) };
+        Ok(Bytes::from_owner(view))
+    }
+
+    /// The same; where nothing more can be mapped, a copy.
+    pub(super) fn view_or_copy(
+        self: &Arc<Self>,
+        places: Vec<Place>,
+        length: usize,
+        access: Access,
+        keeper: Keeper,
+    ) -> io::Result<Bytes> {
+        let viewed = self.view(places.clone(), length, access, keeper);
+        viewed.or_else(|_| segment::read(&places, length).map(Bytes::from))
+    }
+
+    /// Whether whoever has these bytes may write to them.
+    pub(crate) fn is_own_view(&self, bytes: &[u8]) -> bool {
+        let regions = self.regions();
+        let region = region_of(&regions, bytes);
+        region.is_some_and(|(_, region)| {
+            matches!(region.lies, Lies::Places { is_copy_on_write: true, .. })
+        })
+    }
+
+    /// The same bytes, copy-on-write for who gets them; none if they do not lie in shared memory.
+    pub(crate) fn own_view(self: &Arc<Self>, bytes: &Bytes) -> Option<Bytes> {
+        let places = self.places_of(bytes)?;
+        let keeper = Arc::new(bytes.clone());
+        self.view(places, bytes.len(), Access::CopyOnWrite, keeper).ok()
+    }
+
+    /// A segment that another process has made.
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        file: MemoryFile,
+        foreign_id: u64,
+        access: Access,
+    ) -> io::Result<Arc<Received>> {
+        let whole = Range { file: &file, offset: 0, length: file.size_bytes() };
+        let mapping = Mapping::new(&[whole], access)?;
+        let segment = Arc::new(Segment::received(file, foreign_id));
+        self.register(&mapping, Lies::Segment(Arc::downgrade(&segment)));
+        Ok(Arc::new(Received { memory: Arc::clone(self), segment, mapping }))
+    }
+
+    /// Pages of one's own have one more user, who gives them back by [`Self::give_back`].
+    pub(super) fn lend(&self, place: &Place) -> bool {
+        self.arena().share(place.segment.id, place.offset)
+    }
+
+    /// A user of pages of one's own needs them no more.
+    pub(super) fn give_back(&self, segment: u64, offset: usize) {
+        self.arena().give_back(segment, offset);
+    }
+
+    /// How much of one's own is in use.
+    #[cfg(test)]
+    pub(super) fn used_bytes(&self) -> usize {
+        self.arena().used_bytes()
+    }
+
+    fn take(self: &Arc<Self>, length: usize) -> io::Result<Taken> {
+        let mut arena = self.arena();
+        loop {
+            if let Some(taken) = arena.take(length) {
+                return Ok(taken);
+            }
+            let (segment, mapping) = arena.grow(length)?;
+            self.register(&mapping, Lies::Segment(Arc::downgrade(&segment)));
+        }
+    }
+
+    fn find_borrowed(&self, bytes: &[u8]) -> Option<Borrowed> {
+        let regions = self.regions();
+        let (start, region) = region_of(&regions, bytes)?;
+        let Lies::Places { places, is_copy_on_write: true, keeper } = &region.lies else {
+            return None;
+        };
+        let offset = bytes.as_ptr().addr() - start;
+        let lead = offset % page_bytes();
+        let places = segment::part(places, offset - lead, lead + bytes.len())?;
+        Some(Borrowed { places, keeper: keeper.upgrade()?, lead })
+    }
+
+    fn register(&self, mapping: &Mapping, lies: Lies) {
+        let region = Region { length: mapping.length(), lies };
+        self.regions().insert(mapping.as_ptr().addr(), region);
+    }
+
+    fn unregister(&self, mapping: &Mapping) {
+        // Dropped when nothing is locked.
+        let region = self.regions().remove(&mapping.as_ptr().addr());
+        drop(region);
+    }
+
+    fn regions(&self) -> MutexGuard<'_, BTreeMap<usize, Region>> {
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arena(&self) -> MutexGuard<'_, Arena> {
+        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Block {
+    /// Copies bytes to a place in it.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let Pages { mapping, place, length, .. } = &self.pages;
+        assert!(offset <= *length && bytes.len() <= *length - offset, "it is within");
+        mapping.write(place.offset + offset, bytes);
+    }
+
+    /// It is written, and will not be again.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self.pages)
+    }
+
+    /// The same, for a view of several places.
+    pub(super) fn into_place(self) -> (Place, Keeper) {
+        (self.pages.place.clone(), Arc::new(self.pages))
+    }
+}
+
+/// Pages of one's own with one user.
+#[derive(Debug)]
+struct Pages {
+    memory: Arc<SharedMemory>,
+    place: Place,
+    mapping: Arc<Mapping>,
+    length: usize,
+}
+
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        self.mapping.part(self.place.offset, self.length)
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // A forked child must not touch the locks: whoever held them does not exist there.
+        if self.memory.process.is_here() {
+            self.memory.give_back(self.place.segment.id, self.place.offset);
+        }
+    }
+}
+
+impl Received {
+    /// False in a forked child.
+    pub(super) fn is_here(&self) -> bool {
+        self.memory.process.is_here()
+    }
+
+    /// Bytes of a place of it.
+    pub(super) fn part(&self, place: &Place, length: usize) -> &[u8] {
+        self.mapping.part(place.offset, length)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if self.memory.process.is_here() {
+            self.memory.unregister(&self.mapping);
+        }
+    }
+}
+
+/// Places, one behind the other.
+struct View {
+    memory: Arc<SharedMemory>,
+    mapping: Mapping,
+    length: usize,
+    is_copy_on_write: bool,
+    /// How often this process had forked when it was mapped.
+    children: u32,
+    /// Always there, but while it is dropped.
+    keeper: Option<Keeper>,
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        self.mapping.bytes(self.length)
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        if !self.memory.process.is_here() {
+            return;
+        }
+        self.memory.unregister(&self.mapping);
+        // A child that was forked meanwhile goes on seeing the pages, for as long as it lives, which
+        // nobody here knows: they are never used for anything else.
+        if self.is_copy_on_write && self.children != fork::children() {
+            std::mem::forget(self.keeper.take());
+        }
+    }
+}
+
+/// The region that holds all of some bytes, and where it begins.
+fn region_of<'a>(
+    regions: &'a BTreeMap<usize, Region>,
+    bytes: &[u8],
+) -> Option<(usize, &'a Region)> {
+    let address = bytes.as_ptr().addr();
+    let (start, region) = regions.range(..=address).next_back()?;
+    let is_within = address + bytes.len() <= start + region.length;
+    (is_within && !bytes.is_empty()).then_some((*start, region))
+}
