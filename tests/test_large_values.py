@@ -215,3 +215,54 @@ with hurricane.Client(max_workers=1) as client:
 """
     ended = subprocess.run([sys.executable, "-c", program], timeout=DEADLINE_SECONDS, check=False)
     assert ended.returncode == 0
+
+
+def run_with(program, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        timeout=DEADLINE_SECONDS,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_what_memory_has_no_room_for_goes_to_a_disk(tmp_path):
+    program = """
+import numpy as np
+import hurricane
+
+with hurricane.Client(max_workers=2) as client:
+    objects = [client.put(np.full(1 << 17, seed)) for seed in range(20)]
+    results = [client.submit(np.add, one, 1) for one in objects]
+    for seed, result in enumerate(results):
+        assert (result.result() == seed + 1).all()
+    again = [client.submit(np.multiply, one, 2) for one in objects]
+    for seed, result in enumerate(again):
+        assert (result.result() == seed * 2).all()
+"""
+    ended = run_with(program, HURRICANE_STORE_BYTES="3000000", TMPDIR=str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_disk_has_room_either_it_is_said_and_nothing_is_lost():
+    program = """
+import numpy as np
+import hurricane
+
+with hurricane.Client(max_workers=1) as client:
+    first = client.put(np.arange(1 << 18))
+    try:
+        while True:
+            held = client.put(np.arange(1 << 18)), held if "held" in globals() else None
+    except hurricane.StoreFull as error:
+        assert "HURRICANE_STORE_BYTES" in str(error)
+    large = client.submit(np.arange, 1 << 18)
+    assert isinstance(large.exception(), hurricane.StoreFull), large.exception()
+    assert client.submit(np.sum, first).result() == sum(range(1 << 18))
+    del held
+"""
+    ended = run_with(program, HURRICANE_STORE_BYTES="5000000", TMPDIR="/proc")
+    assert ended.returncode == 0, ended.stderr

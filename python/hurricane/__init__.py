@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hurricane._exceptions import ObjectLost as ObjectLost
     from hurricane._exceptions import Refused as Refused
     from hurricane._exceptions import RemoteTraceback as RemoteTraceback
+    from hurricane._exceptions import StoreFull as StoreFull
     from hurricane._exceptions import TaskFailed as TaskFailed
     from hurricane._exceptions import TaskTimeout as TaskTimeout
     from hurricane._future import Future as Future
@@ -57,6 +58,7 @@ _HOMES = {
     "SetupFailed": "hurricane._broken",
     "SlaveNode": "hurricane.classic",
     "Status": "hurricane._status",
+    "StoreFull": "hurricane._exceptions",
     "TaskFailed": "hurricane._exceptions",
     "TaskTimeout": "hurricane._exceptions",
     "WorkerLost": "hurricane._broken",
@@ -85,6 +87,7 @@ __all__ = [
     "SetupFailed",
     "SlaveNode",
     "Status",
+    "StoreFull",
     "TaskFailed",
     "TaskTimeout",
     "WorkerLost",

@@ -8,6 +8,7 @@
     ├── TaskTimeout          also TimeoutError
     ├── Infeasible           no node could ever run it
     ├── ObjectLost           a value that was stored is gone
+    ├── StoreFull            there is no room for a value; also MemoryError
     ├── NestedTooDeep        also RecursionError
     ├── Refused              the scheduler did not accept it
     ├── WorkerLost           also concurrent.futures.process.BrokenProcessPool
@@ -34,6 +35,7 @@ __all__ = [
     "RemoteTraceback",
     "SchedulerLost",
     "SetupFailed",
+    "StoreFull",
     "TaskFailed",
     "TaskTimeout",
     "WorkerLost",
@@ -125,6 +127,12 @@ class Infeasible(HurricaneError):
 
 class ObjectLost(HurricaneError):
     """A value that was stored is gone and cannot be computed again."""
+
+    __module__ = "hurricane"
+
+
+class StoreFull(HurricaneError, MemoryError):
+    """There is no room for a large value, in memory or on the disk; the message says what to do."""
 
     __module__ = "hurricane"
 

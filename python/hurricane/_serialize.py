@@ -15,7 +15,7 @@ from _pickle import PickleBuffer, dumps, loads
 from _struct import Struct
 from _thread import _local as local  # `threading.local`, without the rest of it
 
-from hurricane._exceptions import NotSerializable, RemoteTraceback, TaskFailed
+from hurricane._exceptions import NotSerializable, RemoteTraceback, StoreFull, TaskFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,8 +224,10 @@ def restore_exception(description: bytes) -> BaseException:
     """Bring back what `describe_exception` has written, or `TaskFailed` in its place.
 
     The traceback stands in the exception's `__cause__`, as in `concurrent.futures`. What is no
-    such description is a sentence that a node has written.
+    such description is a sentence that a node has written, or, after the byte 2, one of its store.
     """
+    if description[:1] == b"\x02":
+        return StoreFull(description[1:].decode(errors="replace"))
     if description[:1] != b"\x80":
         return TaskFailed("", description.decode(errors="replace"), "")
     type_name, message, lines, notes, pickled, node_name, task_name = loads(description)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber};
 use hurricane_core::message::{Definition, Ending, INLINE_LIMIT_BYTES, MAX_NAME_BYTES, Value};
 use hurricane_core::resources::Resources;
-use hurricane_runtime::client::{self, ConnectionError, Fetched, Received, SubmitError};
+use hurricane_runtime::client::{self, ConnectionError, Fetched, Received, StoreFull, SubmitError};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -182,7 +182,14 @@ impl Connection {
 
     fn put(&self, py: Python<'_>, value: Parts) -> PyResult<i64> {
         // A large value is copied into the node's store here.
-        number_or_reason(value.with(py, |parts| self.inner.put(self.inner.gather(parts))))
+        let bytes = value.length_bytes();
+        let put = value.with(py, |parts| {
+            if bytes > INLINE_LIMIT_BYTES as u64 {
+                self.inner.make_room(bytes)?;
+            }
+            Ok::<_, StoreFull>(self.inner.put(self.inner.gather(parts)))
+        });
+        number_or_reason(put.map_err(store_full)?)
     }
 
     #[getter]
@@ -318,12 +325,19 @@ pub(crate) fn python_error(error: ConnectionError) -> PyErr {
     }
 }
 
-/// Made in Python, where all of hurricane's errors are.
 fn scheduler_lost(reason: &str) -> PyErr {
+    made_in_python("hurricane._broken", "SchedulerLost", reason)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what becomes of it")]
+fn store_full(full: StoreFull) -> PyErr {
+    made_in_python("hurricane._exceptions", "StoreFull", &full.to_string())
+}
+
+/// Where all of hurricane's errors are.
+fn made_in_python(module: &str, name: &str, reason: &str) -> PyErr {
     Python::attach(|py| {
-        let made = py
-            .import("hurricane._broken")
-            .and_then(|module| module.getattr("SchedulerLost")?.call1((reason,)));
+        let made = py.import(module).and_then(|module| module.getattr(name)?.call1((reason,)));
         made.map_or_else(|error| error, PyErr::from_value)
     })
 }

@@ -76,6 +76,11 @@ impl<'py> FromPyObject<'_, 'py> for Parts {
 }
 
 impl Parts {
+    /// All of them together.
+    pub(crate) fn length_bytes(&self) -> u64 {
+        self.0.iter().map(|held| held.part().length_bytes()).sum()
+    }
+
     /// Has something done with the parts while other threads of Python run.
     pub(crate) fn with<R: Send>(
         self,

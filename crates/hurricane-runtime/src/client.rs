@@ -21,6 +21,7 @@ use crate::platform::shared_memory::prefer_large_pages;
 use crate::store::container;
 use crate::store::shared::SharedMemory;
 
+pub use crate::store::StoreFull;
 pub use crate::store::container::Part;
 pub(crate) use mailboxes::Mailboxes;
 
@@ -235,6 +236,11 @@ impl<F: Handle> Connection<F> {
         let value = Value::Inline(value);
         self.shared.sink.send(ClientToScheduler::Put { number, value });
         Ok(number)
+    }
+
+    /// Whether the store has room for so much, as far as that is known here.
+    pub fn make_room(&self, bytes: u64) -> Result<(), StoreFull> {
+        if self.shared.check_process().is_ok() { self.shared.sink.make_room(bytes) } else { Ok(()) }
     }
 
     /// Makes one value of parts; in memory that is shared with the store, where that is so, if it is
@@ -503,6 +509,10 @@ pub(crate) trait Sink: Send + Sync {
     /// The memory that is shared with the store, if there is any.
     fn memory(&self) -> Option<&Arc<SharedMemory>> {
         None
+    }
+    /// Makes room in the store for so much, if it is here.
+    fn make_room(&self, _bytes: u64) -> Result<(), StoreFull> {
+        Ok(())
     }
     /// The bytes of an object.
     fn fetch(&self, object: ObjectId, timeout: Duration) -> Fetched;

@@ -206,7 +206,8 @@ impl<F: Handle> WorkerLink<F> {
             match self.job_of(intake.next().ok_or(WorkerLinkError::NodeGone)?) {
                 Next::Job(job) => return Ok(Some(job)),
                 Next::End => return Ok(None),
-                Next::Nothing => {}
+                // What it named is given back, before this waits on.
+                Next::Nothing => self.flush()?,
             }
         }
     }

@@ -11,7 +11,7 @@ use hurricane_core::{node, scheduler};
 
 use super::Shared;
 use super::cluster::Input;
-use crate::client::{Fetched, Sink};
+use crate::client::{Fetched, Sink, StoreFull};
 use crate::store::shared::SharedMemory;
 
 /// Submits that follow each other within this time are a stream: the loop takes them in batches.
@@ -85,6 +85,10 @@ impl Sink for LocalSink {
 
     fn memory(&self) -> Option<&Arc<SharedMemory>> {
         Some(self.shared.store.memory())
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<(), StoreFull> {
+        self.shared.store.make_room(bytes)
     }
 
     /// It is here or nowhere.

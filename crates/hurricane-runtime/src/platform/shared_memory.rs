@@ -8,10 +8,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
@@ -51,6 +52,30 @@ impl MemoryFile {
         rustix::fs::ftruncate(&descriptor, size_bytes as u64)?;
         rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW)?;
         Ok(Self { descriptor: Unshared::new(descriptor), size_bytes })
+    }
+
+    /// A new one without a name on the disk of a directory, which takes space where it is written.
+    pub(crate) fn on_disk(directory: &Path, size_bytes: usize) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let descriptor = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::ftruncate(&descriptor, size_bytes as u64)?;
+        Ok(Self { descriptor: Unshared::new(descriptor), size_bytes })
+    }
+
+    /// Writes to a part of it: on a disk, the only way that tells when it is full.
+    pub(crate) fn write(&self, mut offset: usize, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(&self.descriptor, bytes, offset as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    offset += count;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// One that another process has made, of which it says that it is so large.

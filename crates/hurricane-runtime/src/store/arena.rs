@@ -78,11 +78,22 @@ impl Arena {
         Some(taken)
     }
 
-    /// Makes another segment, with room for so much.
-    pub(super) fn grow(&mut self, length: usize) -> io::Result<(Arc<Segment>, Arc<Mapping>)> {
+    /// Makes another segment, with room for so much, of a file that is made so large.
+    pub(super) fn grow(
+        &mut self,
+        length: usize,
+        make: impl Fn(usize) -> io::Result<MemoryFile>,
+        access: Access,
+    ) -> io::Result<(Arc<Segment>, Arc<Mapping>)> {
+        let map = |size| {
+            let segment = Arc::new(Segment::new(make(size)?));
+            let whole = Range { file: &segment.file, offset: 0, length: size };
+            let mapping = Arc::new(Mapping::new(&[whole], access)?);
+            io::Result::Ok((segment, mapping))
+        };
         let mut size = SEGMENT_BYTES.max(length);
         let (segment, mapping) = loop {
-            match Self::make(size) {
+            match map(size) {
                 // This process may not have so many addresses.
                 Err(_) if size / 2 >= length => size = (size / 2).next_multiple_of(1 << 20),
                 made => break made?,
@@ -144,13 +155,6 @@ impl Arena {
         }
     }
 
-    fn make(size: usize) -> io::Result<(Arc<Segment>, Arc<Mapping>)> {
-        let segment = Arc::new(Segment::new(MemoryFile::create(size)?));
-        let whole = Range { file: &segment.file, offset: 0, length: size };
-        let mapping = Arc::new(Mapping::new(&[whole], Access::Write)?);
-        Ok((segment, mapping))
-    }
-
     fn chunk(&mut self, segment: u64) -> Option<&mut Chunk> {
         self.chunks.iter_mut().find(|chunk| chunk.segment.id == segment)
     }
@@ -210,7 +214,7 @@ mod tests {
 
     fn arena(max_warm_bytes: usize) -> Arena {
         let mut arena = Arena::new(max_warm_bytes);
-        arena.grow(PAGE).expect("there is memory");
+        arena.grow(PAGE, MemoryFile::create, Access::Write).expect("there is memory");
         arena
     }
 

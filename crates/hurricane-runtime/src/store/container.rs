@@ -137,6 +137,11 @@ struct Planned<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// How long it is.
+    pub fn length_bytes(self) -> u64 {
+        self.bytes().len() as u64
+    }
+
     fn bytes(self) -> &'a [u8] {
         match self {
             Self::Bytes(bytes) => bytes,

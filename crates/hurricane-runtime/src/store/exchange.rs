@@ -28,7 +28,7 @@ const MAX_SEGMENTS: usize = 64;
 
 /// Of how much memory that a worker may use again it is not told at once; beyond that it is taken
 /// from it.
-const MAX_UNTOLD_BYTES: usize = 128 << 20;
+const MAX_UNTOLD_BYTES: u64 = 128 << 20;
 
 /// Where pages lie, as its maker calls the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -96,7 +96,13 @@ struct WorkerState {
 /// The worker's pages that are not needed any more, until it is told.
 #[derive(Debug, Default)]
 struct Free {
-    untold: Mutex<Vec<Spot>>,
+    untold: Mutex<Untold>,
+}
+
+#[derive(Debug, Default)]
+struct Untold {
+    spots: Vec<Spot>,
+    bytes: u64,
 }
 
 impl WithWorker {
@@ -138,7 +144,10 @@ impl WithWorker {
             }
             FromWorker::Finished { run, length, spots, ran } => {
                 let result = self.value(length, &spots)?;
-                Ok(Some(WorkerToNode::Finished { run, result, ran }))
+                Ok(Some(match self.store.make_room(length) {
+                    Ok(()) => WorkerToNode::Finished { run, result, ran },
+                    Err(full) => WorkerToNode::Raised { run, exception: full.describe(), ran },
+                }))
             }
             FromWorker::Put { number, length, spots } => {
                 let value = Value::Inline(self.value(length, &spots)?);
@@ -181,7 +190,7 @@ impl WithWorker {
     }
 
     fn push_free(&self, outgoing: &mut Outgoing) {
-        let spots = std::mem::take(&mut *lock(&self.free.untold));
+        let Untold { spots, .. } = std::mem::take(&mut *lock(&self.free.untold));
         if !spots.is_empty() {
             outgoing.push(&NodeToWorker::Memory(write(&FromNode::Free { spots })));
         }
@@ -284,10 +293,10 @@ impl Drop for Made {
             return;
         }
         let mut untold = lock(&self.free.untold);
-        untold.push(self.spot);
+        untold.spots.push(self.spot);
+        untold.bytes += self.spot.length;
         // An idle worker may not be told for long: it keeps the addresses, and not the memory.
-        let waiting: u64 = untold.iter().map(|spot| spot.length).sum();
-        if waiting > MAX_UNTOLD_BYTES as u64 {
+        if untold.bytes > MAX_UNTOLD_BYTES {
             self.place.segment.file.give_back(self.place.offset, self.place.length);
         }
     }

@@ -212,8 +212,8 @@ impl SharedMemory {
             if let Some(taken) = arena.take(length) {
                 return Ok(taken);
             }
-            let (segment, mapping) = arena.grow(length)?;
-            self.register(&mapping, Lies::Segment(Arc::downgrade(&segment)));
+            let (segment, mapping) = arena.grow(length, MemoryFile::create, Access::Write)?;
+            self.register_segment(&segment, &mapping);
         }
     }
 
@@ -227,6 +227,16 @@ impl SharedMemory {
         let lead = offset % page_bytes();
         let places = segment::part(places, offset - lead, lead + bytes.len())?;
         Some(Borrowed { places, keeper: keeper.upgrade()?, lead })
+    }
+
+    /// All of a segment is mapped.
+    pub(super) fn register_segment(&self, segment: &Arc<Segment>, mapping: &Mapping) {
+        self.register(mapping, Lies::Segment(Arc::downgrade(segment)));
+    }
+
+    /// Gives memory that nobody uses back to the system.
+    pub(super) fn cool(&self) {
+        self.arena().cool(0);
     }
 
     fn register(&self, mapping: &Mapping, lies: Lies) {
