@@ -91,11 +91,12 @@ impl Arena {
             let mapping = Arc::new(Mapping::new(&[whole], access)?);
             io::Result::Ok((segment, mapping))
         };
+        let smaller = |size: usize| (size / 2).next_multiple_of(1 << 20);
         let mut size = SEGMENT_BYTES.max(length);
         let (segment, mapping) = loop {
             match map(size) {
                 // This process may not have so many addresses.
-                Err(_) if size / 2 >= length => size = (size / 2).next_multiple_of(1 << 20),
+                Err(_) if smaller(size) >= length && smaller(size) < size => size = smaller(size),
                 made => break made?,
             }
         };
