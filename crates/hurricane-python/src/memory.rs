@@ -29,6 +29,7 @@ impl Memory {
         self.0.len()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "this is how PyO3 gives it")]
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
@@ -112,7 +113,7 @@ impl Held {
 
 /// One value of parts: see `hurricane._serialize`.
 #[pyfunction]
-pub(crate) fn gather<'py>(py: Python<'py>, parts: Parts) -> Bound<'py, PyBytes> {
+pub(crate) fn gather(py: Python<'_>, parts: Parts) -> Bound<'_, PyBytes> {
     let value = parts.with(py, hurricane_runtime::client::gather);
     PyBytes::new(py, &value)
 }
@@ -120,7 +121,7 @@ pub(crate) fn gather<'py>(py: Python<'py>, parts: Parts) -> Bound<'py, PyBytes> 
 /// A copy of what a buffer holds, as `bytes(buffer)` makes it, only faster where it is large.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "this is how Python gives arguments")]
-pub(crate) fn copied<'py>(py: Python<'py>, buffer: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn copied(py: Python<'_>, buffer: PyBuffer<u8>) -> PyResult<Bound<'_, PyBytes>> {
     let length = buffer.len_bytes();
     // SAFETY: Python gives new bytes of that length, which nobody else has before they are returned,
     // and they are all written. Of the buffer the same holds as of a part.

@@ -97,7 +97,7 @@ impl Arena {
             match map(size) {
                 // This process may not have so many addresses.
                 Err(_) if smaller(size) >= length && smaller(size) < size => size = smaller(size),
-                made => break made?,
+                mapped => break mapped?,
             }
         };
         self.chunks.push(Chunk {

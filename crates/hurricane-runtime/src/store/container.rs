@@ -16,7 +16,7 @@ use crate::platform::shared_memory::{Access, page_bytes, whole_pages};
 
 const CONTAINER: u64 = 1;
 
-/// Parts start at multiples of this, a cache line: so NumPy and Arrow read them at full speed.
+/// Parts start at multiples of this, a cache line: so `NumPy` and Arrow read them at full speed.
 const ALIGNMENT: usize = 64;
 
 /// Smaller parts are copied: to find out whether they may be borrowed costs as much.
@@ -206,7 +206,8 @@ mod tests {
         assert_eq!(memory.used_bytes(), used + page_bytes());
         drop((value, own));
         // The pages are not given to others while somebody sees them.
-        let other = gather(Some(&memory), &[Part::Bytes(&[0; 200_000])]);
+        let zeros = vec![0; 200_000];
+        let other = gather(Some(&memory), &[Part::Bytes(&zeros)]);
         assert_eq!(parts(&again), [b"pickle", &large[5000..150_000], &large[..100_000]]);
         drop((again, other));
         assert_eq!(memory.used_bytes(), 0);

@@ -240,7 +240,7 @@ impl WithWorker {
             keepers.push(keeper);
         }
         let (memory, access) = (self.store.memory(), Access::Read);
-        let value = memory.view_or_copy(places, length, access, Arc::new(keepers));
+        let value = memory.view_or_copy(&places, length, access, &(Arc::new(keepers) as Keeper));
         value.map_err(|_| Nonsense)
     }
 
@@ -392,17 +392,16 @@ impl WithNode {
         let mut state = lock(&self.state);
         let mut pieces = Vec::with_capacity(places.len());
         for place in &places {
-            match place.segment.foreign_id {
-                Some(id) => pieces.push(Piece::Given(Spot::of(place, id))),
-                None => {
-                    state.tell(&place.segment, outgoing);
-                    // Until the node says that it is free.
-                    if !self.memory.lend(place) {
-                        return outgoing.push(message);
-                    }
-                    pieces.push(Piece::Made(Spot::of(place, place.segment.id)));
-                }
+            if let Some(id) = place.segment.foreign_id {
+                pieces.push(Piece::Given(Spot::of(place, id)));
+                continue;
             }
+            state.tell(&place.segment, outgoing);
+            // Until the node says that it is free.
+            if !self.memory.lend(place) {
+                return outgoing.push(message);
+            }
+            pieces.push(Piece::Made(Spot::of(place, place.segment.id)));
         }
         let note = note(pieces, shared.len() as u64);
         outgoing.push(&WorkerToNode::Memory(write(&note)));
@@ -427,7 +426,12 @@ impl WithNode {
                 let length = usize::try_from(length).map_err(|_| invalid())?;
                 let places = places.ok_or_else(invalid)?;
                 let access = Access::CopyOnWrite;
-                let value = self.memory.view_or_copy(places, length, access, Arc::new(lease))?;
+                let value = self.memory.view_or_copy(
+                    &places,
+                    length,
+                    access,
+                    &(Arc::new(lease) as Keeper),
+                )?;
                 state.values.push_back(value);
             }
             FromNode::Free { spots } => {

@@ -151,13 +151,13 @@ impl SharedMemory {
     /// The same; where nothing more can be mapped, a copy.
     pub(super) fn view_or_copy(
         self: &Arc<Self>,
-        places: Vec<Place>,
+        places: &[Place],
         length: usize,
         access: Access,
-        keeper: Keeper,
+        keeper: &Keeper,
     ) -> io::Result<Bytes> {
-        let viewed = self.view(places.clone(), length, access, keeper);
-        viewed.or_else(|_| segment::read(&places, length).map(Bytes::from))
+        let viewed = self.view(places.to_vec(), length, access, Arc::clone(keeper));
+        viewed.or_else(|_| segment::read(places, length).map(Bytes::from))
     }
 
     /// Whether whoever has these bytes may write to them.
