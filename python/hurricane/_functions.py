@@ -179,7 +179,7 @@ class _Walk:
         elif isinstance(value, type) or kind in _PLAIN_FUNCTIONS:
             if self._is_elsewhere(value):
                 self.checks.append(("global", value.__module__, value.__name__, value))
-            elif kind is FunctionType and self._goes_by_value(value):
+            elif isinstance(value, FunctionType) and self._goes_by_value(value):
                 self._add_function(value, depth)
             else:
                 raise _Unknown

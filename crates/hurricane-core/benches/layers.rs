@@ -188,8 +188,12 @@ mod node {
     /// A node whose workers are ready, and that knows the definition 1.
     fn node() -> Node {
         let resources = Resources::cpus(4);
-        let mut node =
-            Node::new(Config { id: NodeId(7), name: "node".into(), resources, has_queues: true });
+        let mut node = Node::new(Config {
+            id: NodeId(7),
+            name: "node".into(),
+            resources,
+            queues_after: Some(1),
+        });
         let mut actions = Vec::new();
         node.handle(Time(0), Event::Tick, &mut actions);
         for action in std::mem::take(&mut actions) {

@@ -33,6 +33,7 @@ use starts::Starts;
 use tasks::Tasks;
 use workers::Workers;
 
+pub use definitions::QUEUES_AFTER;
 pub use nesting::MAX_WAITING;
 
 /// What happened.
@@ -166,8 +167,9 @@ pub struct Config {
     pub name: Box<str>,
     /// What it has. As many workers as it has whole cpus are started ahead.
     pub resources: Resources,
-    /// Whether a worker may be sent short tasks before it has answered those in front of them.
-    pub has_queues: bool,
+    /// How many runs of a definition must have been short before its tasks are queued in workers; none
+    /// if workers have no queues. [`QUEUES_AFTER`] is a good number.
+    pub queues_after: Option<u32>,
 }
 
 /// Runs what it was assigned.

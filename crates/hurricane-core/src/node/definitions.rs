@@ -8,10 +8,17 @@ use crate::id::DefinitionId;
 use crate::message::Definition;
 use crate::resources::{Amount, Resources};
 
-/// The longest that tasks may take of which one is queued behind another: while such a one runs, a
-/// worker waits for its node no longer than a thousandth of that, and it is lost to others for
-/// little more than the time in which a queue can be taken back.
-pub(super) const LONGEST_QUEUED: Duration = Duration::from_millis(10);
+/// The longest that tasks may take which are queued: a worker that waits for its node waits a few
+/// hundredths of that. Tasks that wait for each other mostly take longer, and must not: of two that
+/// begin in another order than they came in, each might hold the slot that the other waits for.
+pub(super) const LONGEST_QUEUED: Duration = Duration::from_micros(1_500);
+
+/// A task out of the ordinary is forgotten by one part in so many with each that follows: while some
+/// take long, none is queued behind another.
+const MEMORY: u64 = 16;
+
+/// So many runs show how long tasks take: whether they wait for each other shows in the first few.
+pub const QUEUES_AFTER: u32 = 16;
 
 /// All definitions that are here.
 #[derive(Debug, Default)]
@@ -27,6 +34,8 @@ struct Known {
     is_plain: bool,
     /// How long a task of it takes, in nanoseconds, as far as is known.
     expected_nanos: Option<u64>,
+    /// How many runs that was learned from.
+    runs: u32,
 }
 
 impl Definitions {
@@ -36,6 +45,7 @@ impl Definitions {
             is_plain: is_plain(&definition),
             definition: Arc::new(definition),
             expected_nanos: None,
+            runs: 0,
         });
     }
 
@@ -51,13 +61,12 @@ impl Definitions {
         self.by_id.is_empty()
     }
 
-    /// A task of it took so long. What it took before counts half, so that one task out of the
-    /// ordinary is soon forgotten.
+    /// A task of it took so long. What counts is the longest of late.
     pub(super) fn measure(&mut self, id: DefinitionId, ran: Duration) {
         let Some(known) = self.by_id.get_mut(&id).filter(|known| known.is_plain) else { return };
-        let ran = nanos(ran);
-        let before = known.expected_nanos.unwrap_or(ran);
-        known.expected_nanos = Some(before.midpoint(ran));
+        known.runs = known.runs.saturating_add(1);
+        let before = known.expected_nanos.unwrap_or_default();
+        known.expected_nanos = Some(nanos(ran).max(before - before.div_ceil(MEMORY)));
     }
 
     /// A task of it speaks in the part of a client: it may wait for others, which must never stand
@@ -71,9 +80,14 @@ impl Definitions {
 
     /// How long a task of it takes, in nanoseconds, if it may stand in a queue, or have one behind
     /// it; none if that is not known, or may not be.
-    pub(super) fn expected_nanos(&self, id: DefinitionId) -> Option<u64> {
-        let expected = self.by_id.get(&id)?.expected_nanos?;
-        (expected <= nanos(LONGEST_QUEUED)).then_some(expected)
+    pub(super) fn expected_nanos(
+        &self,
+        id: DefinitionId,
+        queues_after: Option<u32>,
+    ) -> Option<u64> {
+        let after = queues_after?;
+        let known = self.by_id.get(&id).filter(|known| known.runs >= after)?;
+        known.expected_nanos.filter(|expected| *expected <= nanos(LONGEST_QUEUED))
     }
 }
 

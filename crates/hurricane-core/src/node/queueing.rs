@@ -29,14 +29,15 @@ impl Node {
     /// Queues ready tasks in workers that run short ones, in the order of their assignment. One that
     /// may not be queued is not overtaken: workers become idle for it.
     pub(super) fn queue_ready_tasks(&mut self, step: &mut Step) {
-        if self.workers.first_resuming().is_some() {
+        if self.workers.first_resuming().is_some() || self.workers.are_asked_back() {
             return;
         }
         while let Some((worker, grant)) = self.workers.hungriest() {
             let first = self.tasks.first_ready(|asked| self.room.would_fit(asked, grant));
             let Some(id) = first else { return };
             let task = self.tasks.get(id).expect("a ready task is here");
-            let expected = self.definitions.expected_nanos(task.definition_id);
+            let expected =
+                self.definitions.expected_nanos(task.definition_id, self.config.queues_after);
             let Some(expected) = expected else { return };
             if !grant.is_for(&task.definition.resources) {
                 return;

@@ -18,7 +18,7 @@ impl Node {
     /// Gives room to the ready tasks that fit, and workers where there are idle ones. None of them
     /// takes the room that a run needs which has waited.
     pub(super) fn place_ready_tasks(&mut self, step: &mut Step) {
-        if self.workers.first_resuming().is_some() {
+        if self.workers.first_resuming().is_some() || self.workers.are_asked_back() {
             return;
         }
         while let Some(id) = self.tasks.first_ready(|resources| self.room.fits(resources)) {
@@ -182,13 +182,13 @@ impl Node {
         let run = self.workers.next_run();
         let (arguments, inputs) = (task.arguments.clone(), task.inputs.clone());
         step.tell_worker(worker, NodeToWorker::Run { run, definition, arguments, inputs });
-        let expected = self.definitions.expected_nanos(definition);
+        let expected = self.definitions.expected_nanos(definition, self.config.queues_after);
         Run {
             id: run,
             task: id,
             attempt: task.attempt,
             definition,
-            expected_nanos: expected.filter(|_| self.config.has_queues),
+            expected_nanos: expected,
             wish: Wish::Wanted,
             has_spoken: false,
         }

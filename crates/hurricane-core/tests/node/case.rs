@@ -57,7 +57,7 @@ pub(crate) fn ms(milliseconds: u64) -> Time {
 
 /// A node whose first tick has not come.
 pub(crate) fn new_node(resources: Resources) -> Node {
-    Node::new(Config { id: NODE, name: "left".into(), resources, has_queues: true })
+    Node::new(Config { id: NODE, name: "left".into(), resources, queues_after: Some(1) })
 }
 
 /// A node whose first workers, one for each cpu, are idle.

@@ -73,19 +73,32 @@ fn a_queue_has_a_largest_length() {
 #[test]
 fn one_that_is_not_so_short_is_queued_alone() {
     check(
-        measured_node(1, 9_000),
+        measured_node(1, 1_200),
         [
             row(assign(1, 1), [run(1, 2, 1)]),
             row(assign(2, 1), [run(1, 3, 1)]),
             row(assign(3, 1), []),
-            row(finished_in(1, 2, 9_000), [done_in(1, 9_000), run(1, 4, 1)]),
+            row(finished_in(1, 2, 1_200), [done_in(1, 1_200), run(1, 4, 1)]),
         ],
     );
 }
 
 #[test]
 fn long_ones_are_not_queued() {
-    check(measured_node(1, 11_000), [row(assign(1, 1), [run(1, 2, 1)]), row(assign(2, 1), [])]);
+    check(measured_node(1, 1_600), [row(assign(1, 1), [run(1, 2, 1)]), row(assign(2, 1), [])]);
+}
+
+#[test]
+fn while_some_take_long_none_is_queued() {
+    check(
+        measured_node(1, 2_000),
+        [
+            row(assign(1, 1), [run(1, 2, 1)]),
+            row(finished_in(1, 2, 10), [done_in(1, 10)]),
+            row(assign(2, 1), [run(1, 3, 1)]),
+            row(assign(3, 1), []),
+        ],
+    );
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl World {
 
     fn on_node_joined(&mut self, index: usize, id: NodeId, name: Box<str>) {
         let node = &mut self.nodes[index];
-        let config = Config { id, name, resources: node.resources.clone(), has_queues: true };
+        let config = Config { id, name, resources: node.resources.clone(), queues_after: Some(1) };
         node.membership = Some((id, Node::new(config)));
     }
 

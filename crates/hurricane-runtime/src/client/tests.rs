@@ -359,3 +359,36 @@ fn stored_at(node: u64) -> Ending {
     let object = ObjectId { node: NodeId(node), number: ObjectNumber(1) };
     Ending::Done(Value::Stored(Stored { object, size_bytes: 1 }))
 }
+
+#[test]
+fn lines_of_a_task_come_before_its_end() {
+    let (client, scheduler) = kept_pair();
+    let futures = [(); 2].map(|()| Kept::default());
+    let numbers = futures.clone().map(|future| submit_kept(&client, future));
+    let endings = || futures.clone().map(|future| future.endings());
+    scheduler.writes("a line\n");
+    scheduler.ends(numbers[0], &stored_at(1));
+    assert_eq!(pieces_of_output(&client), 1);
+    // What was received is not printed yet.
+    scheduler.ends(numbers[1], &stored_at(1));
+    assert_eq!(endings(), [0, 0]);
+    assert_eq!(client.receive(AT_ONCE), Ok(Some(Vec::new())));
+    assert_eq!((endings(), client.pending()), ([1, 1], Ok(0)));
+}
+
+#[test]
+fn what_ended_before_the_connection_did_is_not_lost_with_it() {
+    let (client, scheduler) = kept_pair();
+    let future = Kept::default();
+    let number = submit_kept(&client, future.clone());
+    scheduler.writes("a line\n");
+    scheduler.ends(number, &stored_at(1));
+    scheduler.mailbox().close(ConnectionError::Closed);
+    assert_eq!(*future.ended.lock().expect("no test panics with it"), [stored_at(1)]);
+}
+
+/// How many pieces of output there are.
+fn pieces_of_output(client: &Connection<Kept>) -> usize {
+    let received = client.receive(AT_ONCE).expect("this is no child").expect("it is open");
+    received.iter().filter(|one| matches!(one, Received::Output { .. })).count()
+}

@@ -65,7 +65,12 @@ impl Cluster {
         };
         Self {
             scheduler: Scheduler::new(scheduler::Config { is_one_machine: true }),
-            node: Node::new(node::Config { id: NODE, name, resources, has_queues: true }),
+            node: Node::new(node::Config {
+                id: NODE,
+                name,
+                resources,
+                queues_after: Some(node::QUEUES_AFTER),
+            }),
             began: Instant::now(),
             alarm: None,
             queue: VecDeque::from([Input::Scheduler(joined)]),

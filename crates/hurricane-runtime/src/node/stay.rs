@@ -236,8 +236,8 @@ impl<'a> Stay<'a> {
         let report = Box::new(move |event| inbox.push(Input::Node(event)));
         let crew = Crew::new(&self.common, self.member, name.clone(), report);
         let resources = self.member.resources.clone();
-        let has_queues = crew.has_queues();
-        let machine = Node::new(node::Config { id, name: name.clone(), resources, has_queues });
+        let queues_after = crew.has_queues().then_some(node::QUEUES_AFTER);
+        let machine = Node::new(node::Config { id, name: name.clone(), resources, queues_after });
         let (began, actions) = (Instant::now(), Vec::new());
         self.joined = Some(Joined { id, machine, began, crew, actions });
         self.common.transfer.roster().enter(id);

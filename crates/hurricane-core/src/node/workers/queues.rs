@@ -111,6 +111,12 @@ impl Workers {
         self.queued > 0 && !self.idle.is_empty()
     }
 
+    /// Whether a worker is being asked for its queue. What is in it came before all that is ready.
+    pub(in super::super) fn are_asked_back(&self) -> bool {
+        let is_asked = |worker: &Worker| worker.asked_back.is_some() && worker.busy().is_some();
+        self.queued > 0 && self.by_id.values().any(is_asked)
+    }
+
     /// A worker is to be asked for what it has not begun. The last run that it was sent; none if it
     /// has no queue, or is being asked already.
     pub(in super::super) fn ask_back(&mut self, id: WorkerId) -> Option<RunId> {
