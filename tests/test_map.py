@@ -10,6 +10,7 @@ from signal import Signals as Signal
 import pytest
 
 import hurricane
+from hurricane._columns import Input
 from conditions import until
 
 
@@ -237,6 +238,14 @@ def test_the_exception_of_an_input_comes_in_its_place(client):
     assert list(itertools.islice(results, 5_000)) == list(range(5_000))
     with pytest.raises(LookupError, match="the input"):
         next(results)
+
+
+def test_the_exception_of_an_input_comes_though_it_was_met_before():
+    columns = Input([(1 // number for number in (1, 0))])
+    assert columns.take(1) == ((1,),)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            columns.take(1)
 
 
 def test_a_timeout_cancels_the_rest(narrow_client, tmp_path):

@@ -53,10 +53,11 @@ class Input:
         try:
             self._read(rows, count)
         except Exception as error:
-            # The iterables are the user's. What they gave before comes first.
+            # The iterables are the user's. What they gave before comes first, and whoever has some of
+            # that left asks once more.
+            self._error = error
             if not rows:
                 raise
-            self._error = error
         return tuple(zip(*rows, strict=True)) if rows else None
 
     def _read(self, rows: list[tuple[Any, ...]], count: int) -> None:
