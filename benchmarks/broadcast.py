@@ -87,6 +87,8 @@ with hurricane.Client(port={PORT}) as client:
     looked = [needs.submit(look, value, number) for number in range(nodes)]
     assert [each.result() for each in looked] == [expected] * nodes
     print(time.perf_counter() - began, flush=True)
+    # Or the client would bring the value here before it ends: somebody might still ask for it.
+    del value
 """
 
 

@@ -108,6 +108,8 @@ with hurricane.Client(port={PORT}) as client:
     digests = [needs.submit(digest, value) for _ in range(4)]
     assert [each.result() for each in digests] == [expected] * 4
     print(time.monotonic() - began, flush=True)
+    # Or the client would bring the value here before it ends: somebody might still ask for it.
+    del value
 """
 
 
