@@ -10,8 +10,8 @@ from signal import Signals as Signal
 import pytest
 
 import hurricane
-from hurricane._columns import Input
 from conditions import until
+from hurricane._columns import Input
 
 
 def inverse(number):

@@ -53,8 +53,8 @@ class Input:
         try:
             self._read(rows, count)
         except Exception as error:
-            # The iterables are the user's. What they gave before comes first, and whoever has some of
-            # that left asks once more.
+            # The iterables are the user's. What they gave before comes first, and whoever has some
+            # of that left asks once more.
             self._error = error
             if not rows:
                 raise
