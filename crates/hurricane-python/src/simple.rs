@@ -207,7 +207,9 @@ impl<'py, 'a> Reading<'py, 'a> {
 
     /// The names of the named arguments have begun: there are none if this is all.
     fn finish(mut self) -> Option<Bound<'py, PyTuple>> {
-        let end = self.rest.strip_prefix(&[MEMOIZE])?.strip_prefix(&[TUPLE_OF_2])?;
+        // Pickle memorizes them, and `encoding` does not.
+        let end = self.rest.strip_prefix(&[MEMOIZE]).unwrap_or(self.rest);
+        let end = end.strip_prefix(&[TUPLE_OF_2])?;
         let end = end.strip_prefix(&[MEMOIZE]).unwrap_or(end);
         let positional = self.values.pop()?;
         let is_all = end == [STOP] && self.values.is_empty() && self.mark.is_none();
