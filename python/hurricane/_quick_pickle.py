@@ -14,7 +14,7 @@ def _import_pickle() -> None:
     from _functools import partial  # type: ignore[import-not-found]  # not in the stubs
 
     stand_in = type(sys)("functools")
-    stand_in.partial = partial  # type: ignore[attr-defined]
+    stand_in.partial = partial  # type: ignore[attr-defined]  # modules have what is set
     sys.modules["functools"] = stand_in
     try:
         import _pickle  # noqa: F401 - for those who import it next
