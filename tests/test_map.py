@@ -320,6 +320,7 @@ def test_a_group_measures_itself(client):
 def test_a_slow_first_call_does_not_keep_the_rest_apart(client):
     def wait_once(number):
         if number == 0:
+            # What this call takes; nothing waits for anything here.
             time.sleep(0.5)
         return number
 
