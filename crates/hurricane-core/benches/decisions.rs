@@ -76,7 +76,8 @@ impl Cluster {
             timeout: None,
             priority: 0,
         };
-        cluster.say(ClientToScheduler::Define { number: DEFINITION, definition });
+        cluster
+            .say(ClientToScheduler::Define { number: DEFINITION, definition: definition.into() });
         cluster
     }
 

@@ -46,7 +46,8 @@ mod scheduler {
             let resources = Resources::cpus(cpus);
             world.handle(Event::NodeJoined { node: NodeId(1), name: "node".into(), resources });
             let number = DefinitionNumber(1);
-            world.handle(said(ClientToScheduler::Define { number, definition: definition() }));
+            let definition = definition().into();
+            world.handle(said(ClientToScheduler::Define { number, definition }));
             world
         }
 
@@ -202,8 +203,8 @@ mod node {
                 node.handle(Time(0), Event::FromWorker { worker, message }, &mut actions);
             }
         }
-        let define =
-            SchedulerToNode::Define { id: DefinitionId(1), definition: scheduler::definition() };
+        let definition = scheduler::definition().into();
+        let define = SchedulerToNode::Define { id: DefinitionId(1), definition };
         node.handle(Time(0), Event::FromScheduler(define), &mut actions);
         node
     }

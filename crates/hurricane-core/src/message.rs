@@ -182,7 +182,7 @@ pub enum ClientToScheduler {
         /// Its name from now on.
         number: DefinitionNumber,
         /// What it is.
-        definition: Definition,
+        definition: Box<Definition>,
     },
     /// No further task will name this definition.
     Forget {
@@ -240,7 +240,7 @@ pub enum SchedulerToClient {
         /// The name of the node where it runs.
         node: Box<str>,
         /// What.
-        output: Output,
+        output: Box<Output>,
     },
     /// The stored result of an ended task was lost with its node, and the task has run again.
     Restored {
@@ -289,7 +289,7 @@ pub enum SchedulerToNode {
         /// Its name from now on.
         id: DefinitionId,
         /// What it is.
-        definition: Definition,
+        definition: Box<Definition>,
     },
     /// No further task will name this definition, and none that did is left.
     Forget {
@@ -361,7 +361,7 @@ pub enum NodeToScheduler {
         /// Of which attempt.
         attempt: Attempt,
         /// Why.
-        failure: Failure,
+        failure: Box<Failure>,
         /// How long it ran.
         ran: Duration,
     },
@@ -372,7 +372,7 @@ pub enum NodeToScheduler {
         /// Of which attempt.
         attempt: Attempt,
         /// What is known of it.
-        death: Death,
+        death: Box<Death>,
     },
     /// The task had not started and is given back.
     TakenBack {

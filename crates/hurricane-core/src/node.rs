@@ -297,7 +297,7 @@ impl Node {
 
     fn on_scheduler_said(&mut self, message: SchedulerToNode, step: &mut Step) {
         match message {
-            SchedulerToNode::Define { id, definition } => self.on_defined(id, definition),
+            SchedulerToNode::Define { id, definition } => self.on_defined(id, *definition),
             SchedulerToNode::Forget { id } => self.on_forgotten(id, step),
             SchedulerToNode::Assign { task, attempt, definition, arguments, inputs } => {
                 let assignment =

@@ -137,6 +137,9 @@ pub enum Action {
     },
 }
 
+/// They are moved about by the million: what is large in them is rare, and boxed.
+const _: () = assert!(size_of::<Event>() <= 96 && size_of::<Action>() <= 96);
+
 /// How a scheduler behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {

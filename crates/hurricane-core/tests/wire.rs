@@ -108,6 +108,7 @@ fn of_clients() -> Vec<(&'static str, Vec<u8>)> {
         timeout: Some(Duration::from_mins(1)),
         priority: -1,
     };
+    let definition = Box::new(definition);
     let define = ClientToScheduler::Define { number: DefinitionNumber(1), definition };
     let submit = ClientToScheduler::Submit {
         number: Number(2),

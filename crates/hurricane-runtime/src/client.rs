@@ -191,6 +191,7 @@ impl<F: Handle> Connection<F> {
         let mut state = self.open_state()?;
         state.definitions += 1;
         let number = DefinitionNumber(state.definitions);
+        let definition = Box::new(definition);
         self.shared.sink.send(ClientToScheduler::Define { number, definition });
         Ok(number)
     }

@@ -46,7 +46,7 @@ impl Node {
                 self.gather_inputs(task, step);
             }
             Err(failure) => {
-                let ran = Duration::ZERO;
+                let (failure, ran) = (Box::new(failure), Duration::ZERO);
                 step.tell_scheduler(NodeToScheduler::Failed { task, attempt, failure, ran });
             }
         }

@@ -66,7 +66,7 @@ impl Node {
         step: &mut Step,
     ) {
         let Some(Run { task, attempt, .. }) = self.end_run(worker, run, ran, step) else { return };
-        let failure = Failure::Raised(exception);
+        let failure = Box::new(Failure::Raised(exception));
         step.tell_scheduler(NodeToScheduler::Failed { task, attempt, failure, ran });
     }
 
@@ -98,7 +98,7 @@ impl Node {
         let Some(ended) = self.remove_task(run.task, step) else { return };
         let limit = ended.definition.timeout.unwrap_or(ran);
         let &Run { task, attempt, .. } = run;
-        let failure = Failure::TimedOut { limit, stack };
+        let failure = Box::new(Failure::TimedOut { limit, stack });
         step.tell_scheduler(NodeToScheduler::Failed { task, attempt, failure, ran });
     }
 
@@ -106,6 +106,7 @@ impl Node {
     pub(super) fn report_death(&mut self, run: &Run, death: Death, step: &mut Step) {
         self.remove_task(run.task, step);
         let &Run { task, attempt, .. } = run;
+        let death = Box::new(death);
         step.tell_scheduler(NodeToScheduler::Died { task, attempt, death });
     }
 

@@ -54,12 +54,12 @@ impl Scheduler {
             }
             NodeToScheduler::Failed { task, attempt, failure, ran } => {
                 if self.has(node, task, attempt) {
-                    self.on_failed(now, node, task, failure, ran, actions);
+                    self.on_failed(now, node, task, *failure, ran, actions);
                 }
             }
             NodeToScheduler::Died { task, attempt, death } => {
                 if self.has(node, task, attempt) {
-                    self.on_died(node, task, death, actions);
+                    self.on_died(node, task, *death, actions);
                 }
             }
             NodeToScheduler::TakenBack { task, attempt } => {
@@ -385,7 +385,8 @@ impl Scheduler {
         let Some(definition) = task.definition() else { return };
         let name = self.definition(definition).definition.name.clone();
         let node = self.nodes.get(node).name.clone();
-        let message = SchedulerToClient::Output { number: task.number, name, node, output };
+        let (number, output) = (task.number, Box::new(output));
+        let message = SchedulerToClient::Output { number, name, node, output };
         self.tell(self.clients.root(task.client), message, actions);
     }
 

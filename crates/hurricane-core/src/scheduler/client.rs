@@ -162,7 +162,7 @@ impl Scheduler {
     ) {
         match message {
             ClientToScheduler::Define { number, definition } => {
-                self.on_definition_made(id, number, definition, actions);
+                self.on_definition_made(id, number, *definition, actions);
             }
             ClientToScheduler::Forget { number } => {
                 self.on_definition_forgotten(id, number, actions);

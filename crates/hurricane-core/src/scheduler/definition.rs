@@ -113,7 +113,7 @@ impl Scheduler {
         node.last_definition = Some(id);
         if node.definitions.insert(id) {
             let node = node.id;
-            let definition = self.definition(id).definition.clone();
+            let definition = Box::new(self.definition(id).definition.clone());
             let message = SchedulerToNode::Define { id, definition };
             actions.push(Action::ToNode { node, message });
         }

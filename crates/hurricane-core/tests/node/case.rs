@@ -110,13 +110,13 @@ pub(crate) fn definition(resources: Resources) -> Definition {
 }
 
 pub(crate) fn define(id: u64, resources: Resources) -> Event {
-    let definition = definition(resources);
+    let definition = definition(resources).into();
     told(SchedulerToNode::Define { id: DefinitionId(id), definition })
 }
 
 pub(crate) fn define_limited(id: u64, timeout: Duration) -> Event {
     let timeout = Some(timeout);
-    let definition = Definition { timeout, ..definition(Resources::cpus(1)) };
+    let definition = Definition { timeout, ..definition(Resources::cpus(1)) }.into();
     told(SchedulerToNode::Define { id: DefinitionId(id), definition })
 }
 
@@ -294,7 +294,7 @@ pub(crate) fn done_with(task: u64, value: Value) -> Action {
 }
 
 pub(crate) fn failed(task: u64, failure: Failure, ran: Duration) -> Action {
-    let (task, attempt) = (TaskId(task), Attempt(1));
+    let (task, attempt, failure) = (TaskId(task), Attempt(1), Box::new(failure));
     report(NodeToScheduler::Failed { task, attempt, failure, ran })
 }
 
@@ -326,7 +326,7 @@ pub(crate) fn death(task: u64, last_output: &str) -> Action {
         stack: "stack".into(),
         ..Death::default()
     };
-    let (task, attempt) = (TaskId(task), Attempt(1));
+    let (task, attempt, death) = (TaskId(task), Attempt(1), Box::new(death));
     report(NodeToScheduler::Died { task, attempt, death })
 }
 

@@ -10,7 +10,7 @@ use hurricane_core::id::{
     Attempt, ClientId, DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber, TaskId,
 };
 use hurricane_core::message::{
-    ClientToScheduler, Death, Failure, NodeToScheduler, SchedulerToClient, SchedulerToNode, Value,
+    ClientToScheduler, Failure, NodeToScheduler, SchedulerToClient, SchedulerToNode, Value,
 };
 use hurricane_core::resources::Resources;
 use hurricane_core::scheduler::{Action, Config, Event};
@@ -72,8 +72,11 @@ impl Saying {
         let ran = Duration::ZERO;
         match self {
             Self::Finished(value) => NodeToScheduler::Finished { task, attempt, value, ran },
-            Self::Failed(failure) => NodeToScheduler::Failed { task, attempt, failure, ran },
-            Self::Died => NodeToScheduler::Died { task, attempt, death: Death::default() },
+            Self::Failed(failure) => {
+                let failure = Box::new(failure);
+                NodeToScheduler::Failed { task, attempt, failure, ran }
+            }
+            Self::Died => NodeToScheduler::Died { task, attempt, death: Box::default() },
             Self::TakenBack => NodeToScheduler::TakenBack { task, attempt },
             Self::Kept => NodeToScheduler::Kept { task, attempt },
             Self::Waiting => NodeToScheduler::Waiting { task, attempt },
@@ -110,7 +113,7 @@ fn nested() -> impl Strategy<Value = ClientToScheduler> {
     let number = || (1..6_u64).prop_map(Number);
     let definition = DefinitionNumber(PLAIN);
     prop_oneof![
-        4 => Just(ClientToScheduler::Define { number: definition, definition: plain() }),
+        4 => Just(ClientToScheduler::Define { number: definition, definition: plain().into() }),
         4 => (1..6_u64).prop_map(|number| submission(PLAIN, number, &[])),
         2 => (2..6_u64).prop_map(|number| submission(PLAIN, number, &[number - 1])),
         2 => (number(), value()).prop_map(|(number, value)| ClientToScheduler::Put { number, value }),
@@ -182,7 +185,7 @@ impl World {
         };
         world.handle(Event::ClientJoined { client: CLIENT });
         let number = DefinitionNumber(PLAIN);
-        world.say(ClientToScheduler::Define { number, definition: plain() });
+        world.say(ClientToScheduler::Define { number, definition: plain().into() });
         world.join(HONEST);
         world.join(HOSTILE);
         world

@@ -88,7 +88,7 @@ fn an_older_attempt_has_no_say() {
     // The other world still names the first attempt.
     let mut stale = None;
     other.report(1, |task, attempt| {
-        let death = hurricane_core::message::Death::default();
+        let death = Box::new(hurricane_core::message::Death::default());
         let message = hurricane_core::message::NodeToScheduler::Died { task, attempt, death };
         stale = Some(message.clone());
         message

@@ -36,8 +36,8 @@ fn inline() -> Value {
 
 /// What nodes say to end an attempt.
 fn endings(task: TaskId, attempt: Attempt) -> Vec<NodeToScheduler> {
-    let failure = Failure::Raised(Bytes::new());
-    let (ran, death) = (Duration::ZERO, Death::default());
+    let failure = Box::new(Failure::Raised(Bytes::new()));
+    let (ran, death) = (Duration::ZERO, Box::new(Death::default()));
     let object = ObjectId { node: NodeId(1), number: ObjectNumber(1) };
     vec![
         NodeToScheduler::Finished { task, attempt, value: inline(), ran },
@@ -223,7 +223,7 @@ fn one_that_reports_what_only_the_scheduler_can_find_is_ended() {
     for failure in failures {
         let mut world = world();
         world.finish(1);
-        let ran = Duration::ZERO;
+        let (failure, ran) = (Box::new(failure), Duration::ZERO);
         let failed = |task, attempt| NodeToScheduler::Failed { task, attempt, failure, ran };
         let lie = "node 2 refused: it reports a failure that is not its to find";
         assert_eq!(world.report(2, failed), [lie, "node 1: run 2#2"]);
@@ -268,7 +268,7 @@ fn whose_death_it_was_is_not_its_to_say() {
     world.die(1);
     world.die(1);
     let (task, attempt) = world.attempt_of(1);
-    let death = Death { node: "another".into(), ..Death::default() };
+    let death = Box::new(Death { node: "another".into(), ..Death::default() });
     let message = NodeToScheduler::Died { task, attempt, death };
     let mut actions = Vec::new();
     let event = Event::FromNode { node: NodeId(1), message };

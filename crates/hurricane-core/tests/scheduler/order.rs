@@ -35,7 +35,7 @@ fn clients_share_the_cpus_equally() {
     let mut world = World::new(&[4]);
     world.join_client(2);
     let number = DefinitionNumber(PLAIN);
-    world.say(2, ClientToScheduler::Define { number, definition: plain() });
+    world.say(2, ClientToScheduler::Define { number, definition: plain().into() });
     for number in 1..=8 {
         world.submit(number, &[]);
     }

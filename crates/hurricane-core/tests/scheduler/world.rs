@@ -84,7 +84,7 @@ impl World {
 
     /// Lets the running task `parent` submit its first task, called `number`.
     pub(crate) fn nest(&mut self, parent: u64, number: u64) -> Vec<String> {
-        let definition = plain();
+        let definition = plain().into();
         let define = ClientToScheduler::Define { number: DefinitionNumber(PLAIN), definition };
         self.say_nested(parent, define);
         self.say_nested(parent, submission(PLAIN, number, &[]))
@@ -104,7 +104,7 @@ impl World {
     pub(crate) fn define(&mut self, definition: Definition) -> u32 {
         self.definitions += 1;
         let number = DefinitionNumber(self.definitions);
-        self.say(1, ClientToScheduler::Define { number, definition });
+        self.say(1, ClientToScheduler::Define { number, definition: definition.into() });
         self.definitions
     }
 
@@ -182,14 +182,14 @@ impl World {
 
     /// The task raises.
     pub(crate) fn raise(&mut self, number: u64) -> Vec<String> {
-        let failure = Failure::Raised(Bytes::from_static(b"error"));
+        let failure = Box::new(Failure::Raised(Bytes::from_static(b"error")));
         let ran = Duration::from_secs(1);
         self.report(number, |task, attempt| NodeToScheduler::Failed { task, attempt, failure, ran })
     }
 
     /// The worker dies under the task.
     pub(crate) fn die(&mut self, number: u64) -> Vec<String> {
-        let death = Death::default();
+        let death = Box::new(Death::default());
         self.report(number, |task, attempt| NodeToScheduler::Died { task, attempt, death })
     }
 

@@ -212,7 +212,7 @@ impl World {
         let client = &mut self.clients[index];
         client.last_definition += 1;
         let number = DefinitionNumber(client.last_definition);
-        let definition = kind.definition();
+        let definition = kind.definition().into();
         client.definitions.insert(number, kind);
         self.say_as_client(index, ClientToScheduler::Define { number, definition });
     }

@@ -350,7 +350,7 @@ impl World {
             let inputs: Vec<u64> = before.iter().map(|it| it.2).collect();
             let names = before.iter().map(|it| it.0).collect();
             let (kind, script) = (child.kind.clone(), child.script.clone());
-            let definition = kind.definition();
+            let definition = kind.definition().into();
             let key = self.ledger.open(kind, script, dependencies, inputs);
             let number = DefinitionNumber(order);
             self.say_nested(name, ClientToScheduler::Define { number, definition });

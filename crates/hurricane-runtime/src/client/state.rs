@@ -193,6 +193,7 @@ impl<F: Handle> State<F> {
             }
             SchedulerToClient::Output { number, name, node, mut output } => {
                 if self.has_room_for(&mut output) {
+                    let output = *output;
                     self.incoming.push_back(Received::Output { number, name, node, output });
                 }
             }

@@ -171,7 +171,7 @@ impl Scheduler {
 
     fn writes(&self, text: &str) {
         let text = Bytes::copy_from_slice(text.as_bytes());
-        let output = Output { stream: Stream::Stdout, text, dropped_lines: 0 };
+        let output = Box::new(Output { stream: Stream::Stdout, text, dropped_lines: 0 });
         let (name, node) = ("task".into(), "node".into());
         self.says(SchedulerToClient::Output { number: Number(1), name, node, output });
     }

@@ -130,7 +130,7 @@ impl World {
             client,
             &FromClient::Scheduling(ClientToScheduler::Define {
                 number: DefinitionNumber(1),
-                definition,
+                definition: Box::new(definition),
             }),
         );
         client

@@ -392,6 +392,7 @@ impl Client {
             timeout: None,
             priority: 0,
         };
+        let definition = Box::new(definition);
         client.say(ClientToScheduler::Define { number: DefinitionNumber(1), definition });
         client
     }
