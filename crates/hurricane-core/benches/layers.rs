@@ -160,6 +160,36 @@ mod scheduler {
         });
     }
 
+    /// The whole way of short tasks on one machine of two slots, where events come in batches: so
+    /// many are submitted, end and are released at a time.
+    #[divan::bench(args = [1, 64])]
+    fn one_machine(bencher: Bencher, batch: u64) {
+        bencher.counter(steps()).with_inputs(|| World::new(2)).bench_local_refs(|world| {
+            let mut next = 1;
+            while next <= STEPS {
+                let numbers: Vec<Number> =
+                    (next..=STEPS.min(next + batch - 1)).map(Number).collect();
+                next += batch;
+                for number in &numbers {
+                    world.handle(submit(number.0, 0));
+                }
+                loop {
+                    let ends = world.ends();
+                    world.actions.clear();
+                    if ends.is_empty() {
+                        break;
+                    }
+                    for end in ends {
+                        world.handle(end);
+                    }
+                }
+                world.handle(said(ClientToScheduler::Release { numbers }));
+            }
+            let tasks = world.scheduler.snapshot().tasks;
+            assert_eq!(tasks.done, STEPS, "each has run");
+        });
+    }
+
     #[divan::bench]
     fn cancel_queued(bencher: Bencher) {
         bench(bencher, || {

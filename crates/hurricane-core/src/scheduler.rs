@@ -17,6 +17,7 @@ mod numbers;
 mod objects;
 mod order;
 mod placement;
+mod places;
 mod ready;
 mod shape;
 mod slab;
@@ -181,7 +182,8 @@ pub struct Scheduler {
     ended: u64,
     deaths: BTreeMap<TaskId, Deaths>,
     misses: BTreeMap<TaskId, Misses>,
-    counts: Counts,
+    /// The tasks of clients that are gone. Those of the others are counted with each.
+    departed: Counts,
     timers: BTreeSet<(Time, Timer)>,
     /// When to look again at what waits, if nothing happens before.
     next_look: Option<Time>,
@@ -220,7 +222,7 @@ impl Scheduler {
             ended: 0,
             deaths: BTreeMap::new(),
             misses: BTreeMap::new(),
-            counts: Counts::default(),
+            departed: Counts::default(),
             timers: BTreeSet::new(),
             next_look: None,
             unplaceable: BTreeSet::new(),
@@ -278,7 +280,7 @@ impl Scheduler {
         Snapshot {
             nodes: nodes.collect(),
             clients: clients.collect(),
-            tasks: self.counts.into(),
+            tasks: self.counts().into(),
             cluster: None,
         }
     }
@@ -305,6 +307,11 @@ impl Scheduler {
         self.clients.is_empty() && self.tasks.len() == 0 && self.definitions.len() == 0
     }
 
+    /// All tasks there ever were. Those of a nested client count for the one at the top.
+    fn counts(&self) -> Counts {
+        self.clients.iter().fold(self.departed, |sum, (_, client)| sum.with(client.counts))
+    }
+
     fn on_time_passed(&mut self, now: Time, actions: &mut Vec<Action>) {
         while let Some(&(time, timer)) = self.timers.first() {
             if time > now {
@@ -329,6 +336,14 @@ impl Scheduler {
     #[inline]
     fn task_mut(&mut self, id: TaskId) -> &mut Task {
         self.tasks.get_mut(id.0).expect("what names a task in here goes before it does")
+    }
+
+    /// The same for who is listed, if it is.
+    #[inline]
+    fn renew_turn(&mut self, client: ClientKey) {
+        if !self.turns.is_empty() && self.clients[self.clients.root(client)].turn.is_some() {
+            self.enter_turn(client);
+        }
     }
 
     /// Lists the client at the top where it stands now among those whose turn it may be.

@@ -1,31 +1,23 @@
-//! Attempts: how a task gets onto a node and off it again, and what nodes say of those they have.
-//! What is said of another attempt than the present one has no effect.
+//! Attempts: what nodes say of those they have, and what that means for the tasks. What is said of
+//! another attempt than the present one has no effect.
 
 use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{Attempt, DefinitionId, NodeId, TaskId};
+use crate::id::{Attempt, NodeId, TaskId};
 use crate::message::{
-    ClientToScheduler, Death, Ending, Failure, NodeToScheduler, Output, SchedulerToClient,
-    SchedulerToNode, Stored, Value,
+    ClientToScheduler, Death, Ending, Failure, NodeToScheduler, Output, SchedulerToClient, Stored,
+    Value,
 };
 use crate::scheduler::client::CANCELLED;
 use crate::scheduler::node::NodeKey;
-use crate::scheduler::placement::Choice;
-use crate::scheduler::task::{Deaths, Place, Recall, Room, State, Task};
+use crate::scheduler::task::{Deaths, Recall, Room};
 use crate::scheduler::{Action, Scheduler, Timer};
 use crate::time::Time;
 
 /// How many workers may die under a task before it is set aside.
 pub const MAX_DEATHS: usize = 3;
-
-/// How long a task is taken to run at least: what it costs a node to have it. So a backlog holds no
-/// more than a thousand for each slot.
-pub(super) const LEAST_EXPECTED_US: u32 = 30;
-
-/// How long a task is taken to run that is the first of its kind: too long to wait for.
-const UNKNOWN_US: u32 = 3_600_000_000;
 
 /// The wait before a task is tried again, which doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -100,177 +92,6 @@ impl Scheduler {
                 self.on_setup_failed(now, id, &error, actions);
             }
         }
-    }
-
-    /// Puts a ready task on a node.
-    pub(super) fn assign(&mut self, id: TaskId, choice: Choice, actions: &mut Vec<Action>) {
-        let Some(definition) = self.task(id).definition() else { return };
-        self.define_on(choice.node, definition, actions);
-        let inputs = self.inputs(id);
-        self.enter_node(id, definition, choice);
-        let task = self.task_mut(id);
-        task.attempt = Attempt(task.attempt.0 + 1);
-        let (attempt, arguments) = (task.attempt, task.arguments.clone());
-        let node = self.nodes.get(choice.node).id;
-        let message = SchedulerToNode::Assign { task: id, attempt, definition, arguments, inputs };
-        actions.push(Action::ToNode { node, message });
-    }
-
-    /// Counts a task in on a node.
-    fn enter_node(&mut self, id: TaskId, definition: DefinitionId, choice: Choice) {
-        let expected_us = self.definition(definition).expected_us.unwrap_or(UNKNOWN_US);
-        let node = self.nodes.get_mut(choice.node);
-        let position = u32::try_from(node.tasks.len()).expect("allowances end far below that");
-        node.tasks.push(id);
-        if choice.room == Room::Backlog {
-            node.backlog.push_back(id);
-        }
-        let place = Place {
-            node: choice.node,
-            position,
-            expected_us: expected_us.max(LEAST_EXPECTED_US),
-            room: choice.room,
-            recall: Recall::No,
-        };
-        self.enter(id, State::Assigned(place));
-        self.move_task(id, None, Some(place), 1);
-        self.nodes.enter_standings(choice.node);
-    }
-
-    /// Takes a task off its node, if it is on one, and ends what it submitted there. Its state is
-    /// for the caller to set.
-    pub(super) fn leave_node(&mut self, id: TaskId, actions: &mut Vec<Action>) {
-        if let Some(&nested) = self.nested.get(&id) {
-            self.remove_client(nested, actions);
-        }
-        // Its children may have been beside it, and have changed its place by leaving.
-        let Some(place) = self.task(id).place() else { return };
-        self.enter(id, State::Retrying);
-        let node = self.nodes.get_mut(place.node);
-        node.waiting -= u32::from(place.room == Room::GivenBack);
-        node.recalled -= u64::from(place.recall != Recall::No);
-        node.tasks.swap_remove(place.position as usize);
-        if let Some(&moved) = node.tasks.get(place.position as usize)
-            && let State::Assigned(moved) = &mut self.task_mut(moved).state
-        {
-            moved.position = place.position;
-        }
-        self.move_task(id, Some(place), None, -1);
-        self.promote(place.node);
-        self.let_go_if_done(place.node, actions);
-    }
-
-    /// Counts a task out of one place on a node and into another, there and for its client, which
-    /// has so many more on nodes.
-    fn move_task(
-        &mut self,
-        id: TaskId,
-        former: Option<Place>,
-        present: Option<Place>,
-        assigned: i64,
-    ) {
-        let task = self.task(id);
-        let client = task.client;
-        let Some(place) = former.or(present) else { return };
-        let Some((_, shape)) = self.standing(task) else { return };
-        self.nodes.move_task(place.node, shape, former, present);
-        let cpus = self.nodes.shapes.get(shape).request.cpus;
-        let has_room = |place: Option<Place>| place.is_some_and(|it| it.room != Room::GivenBack);
-        let root = self.clients.root_mut(client);
-        root.assigned = root.assigned.saturating_add_signed(assigned);
-        if assigned > 0 {
-            root.stalled = None;
-        }
-        match (has_room(former), has_room(present)) {
-            (true, false) => root.cpus_in_use = root.cpus_in_use.minus(cpus),
-            (false, true) => root.cpus_in_use = root.cpus_in_use.plus(cpus),
-            _ => return,
-        }
-        if root.turn.is_some() {
-            self.enter_turn(client);
-        }
-    }
-
-    /// Asks a node to give a task back that waits there.
-    pub(super) fn recall(&mut self, id: TaskId, recall: Recall, actions: &mut Vec<Action>) {
-        let Some(place) = self.task(id).place() else { return };
-        if place.recall == Recall::No {
-            let (node, attempt) = (self.nodes.get(place.node).id, self.task(id).attempt);
-            let message = SchedulerToNode::TakeBack { task: id, attempt };
-            actions.push(Action::ToNode { node, message });
-        }
-        self.change_place(id, |place| place.recall = recall);
-    }
-
-    /// Moves tasks from a node's backlog into the room that it has now.
-    pub(super) fn promote(&mut self, key: NodeKey) {
-        while let Some(&id) = self.nodes.get(key).backlog.front() {
-            let place = self.tasks.get(id.0).and_then(Task::place);
-            let is_here = |place: Place| place.node == key && place.room == Room::Backlog;
-            if place.is_some_and(is_here) {
-                if !self.has_room(key, id) {
-                    break;
-                }
-                self.shift_place(id, |place| place.room = Room::Held);
-            }
-            self.nodes.get_mut(key).backlog.pop_front();
-        }
-        self.nodes.enter_standings(key);
-    }
-
-    /// A task gives its room back while it waits for its children, or has it again.
-    fn enter_room(&mut self, key: NodeKey, id: TaskId, room: Room) {
-        let former = self.task(id).place().map(|place| place.room);
-        let node = self.nodes.get_mut(key);
-        node.waiting += u32::from(room == Room::GivenBack);
-        node.waiting -= u32::from(former == Some(Room::GivenBack));
-        self.change_place(id, |place| place.room = room);
-    }
-
-    /// Changes a task's place, and with it what is counted at its node and its client.
-    fn change_place(&mut self, id: TaskId, change: impl FnOnce(&mut Place)) {
-        if let Some(place) = self.shift_place(id, change) {
-            self.nodes.enter_standings(place.node);
-        }
-    }
-
-    /// The same without the node's standings; returns where the task is.
-    fn shift_place(&mut self, id: TaskId, change: impl FnOnce(&mut Place)) -> Option<Place> {
-        let former = self.task(id).place()?;
-        let mut place = former;
-        change(&mut place);
-        self.enter(id, State::Assigned(place));
-        if former.recall != place.recall {
-            let node = self.nodes.get_mut(place.node);
-            node.recalled += u64::from(place.recall != Recall::No);
-            node.recalled -= u64::from(former.recall != Recall::No);
-            self.is_unsettled = true;
-        }
-        if former.room != place.room {
-            self.move_task(id, Some(former), Some(place), 0);
-        }
-        Some(place)
-    }
-
-    /// Whether a task finds room on a node now.
-    pub(super) fn has_room(&self, key: NodeKey, id: TaskId) -> bool {
-        let shape = self.standing(self.task(id)).map(|(_, shape)| shape);
-        shape.is_some_and(|shape| {
-            self.nodes.get(key).has_room(&self.nodes.shapes.get(shape).request)
-        })
-    }
-
-    /// Whether this attempt of a task is the present one, and on this node.
-    pub(super) fn has(&self, node: NodeKey, task: TaskId, attempt: Attempt) -> bool {
-        self.tasks.get(task.0).is_some_and(|task| {
-            task.attempt == attempt && task.place().is_some_and(|place| place.node == node)
-        })
-    }
-
-    fn inputs(&self, id: TaskId) -> Vec<Value> {
-        let dependencies = self.task(id).dependencies().iter();
-        let values = dependencies.filter_map(|id| self.task(*id).value().cloned());
-        values.collect()
     }
 
     fn on_finished(

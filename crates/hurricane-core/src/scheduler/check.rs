@@ -9,6 +9,7 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::clients::ClientKey;
 use crate::scheduler::node::Stay;
 use crate::scheduler::placement::Choice;
+use crate::scheduler::tally::Tally;
 use crate::scheduler::task::{Claim, Recall, Room, State, Task};
 use crate::scheduler::turns::Turn;
 
@@ -32,6 +33,7 @@ impl Scheduler {
         };
         let is_named = client.numbers.get(task.number) == Some(id);
         assert_eq!(is_named, task.is_held, "{id}: its number stands for it while it is held");
+        assert_eq!(task.tally, Tally::of(&task.state), "{id}: it is counted as what it is");
         match &task.state {
             State::Waiting { missing } => {
                 let pending = |one: &&TaskId| !self.task(**one).is_ended();
@@ -45,6 +47,8 @@ impl Scheduler {
             State::Assigned(place) => {
                 let node = self.nodes.get(place.node);
                 assert_eq!(node.tasks[place.position as usize], id, "{id}: it is where it says");
+                let standing = self.standing(task).map(|(_, shape)| shape);
+                assert_eq!(standing, Some(place.shape), "{id}: it has room for what it asks for");
             }
             State::Retrying => {}
             State::Done { .. } | State::Failed { .. } | State::Cancelled { .. } => {

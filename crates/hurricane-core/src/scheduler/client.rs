@@ -14,7 +14,7 @@ use crate::resources::Amount;
 use crate::scheduler::clients::ClientKey;
 use crate::scheduler::numbers::Numbers;
 use crate::scheduler::ready::Ready;
-use crate::scheduler::tally::{Counts, Tally};
+use crate::scheduler::tally::Counts;
 use crate::scheduler::task::{Links, Recall, Room, State, Task};
 use crate::scheduler::turns::Turn;
 use crate::scheduler::{Action, Scheduler};
@@ -146,7 +146,7 @@ impl Scheduler {
         message: ClientToScheduler,
         actions: &mut Vec<Action>,
     ) {
-        match self.clients.key(id) {
+        match self.clients.look_up(id) {
             Some(key) => self.on_said(now, key, message, actions),
             None => self.drop_unheard(message, actions),
         }
@@ -225,6 +225,7 @@ impl Scheduler {
             self.on_definition_forgotten(id, number, actions);
         }
         let Some(client) = self.clients.remove(id) else { return };
+        self.departed = self.departed.with(client.counts);
         if let Some((parent, _)) = client.parent {
             self.nested.remove(&parent);
         }
@@ -406,14 +407,12 @@ impl Scheduler {
     /// Keeps a new task or object under its number.
     fn remember(&mut self, record: Task) -> TaskId {
         let (client, number) = (record.client, record.number);
-        let tally = (!record.is_put()).then(|| Tally::of(&record.state));
+        let tally = (!record.is_put()).then_some(record.tally);
         let task = TaskId(self.tasks.insert(record));
         let owner = self.clients.get_mut(client).expect("a record is made for a client");
         owner.numbers.insert(number, task);
         if let Some(tally) = tally {
-            let root = self.clients.root_mut(client);
-            root.counts.enter(tally);
-            self.counts.enter(tally);
+            self.clients.root_mut(client).counts.enter(tally);
         }
         task
     }

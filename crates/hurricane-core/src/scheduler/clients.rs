@@ -16,6 +16,8 @@ pub(super) struct ClientKey(u64);
 pub(super) struct Clients {
     entries: Slab<Client>,
     by_id: BTreeMap<ClientId, ClientKey>,
+    /// The one that was looked up last, which mostly is the next one as well.
+    last: Option<(ClientId, ClientKey)>,
 }
 
 impl Clients {
@@ -30,12 +32,25 @@ impl Clients {
     }
 
     pub(super) fn remove(&mut self, key: ClientKey) -> Option<Client> {
-        let client = self.entries.remove(key.0)?;
+        let client = self.entries.take(key.0)?;
         self.by_id.remove(&client.id);
+        self.last = None;
         Some(client)
     }
 
+    /// The same as [`Self::key`], for who asks again and again.
     #[inline]
+    pub(super) fn look_up(&mut self, id: ClientId) -> Option<ClientKey> {
+        match self.last {
+            Some((last, key)) if last == id => Some(key),
+            _ => {
+                let key = self.key(id)?;
+                self.last = Some((id, key));
+                Some(key)
+            }
+        }
+    }
+
     pub(super) fn key(&self, id: ClientId) -> Option<ClientKey> {
         self.by_id.get(&id).copied()
     }

@@ -124,7 +124,7 @@ impl Scheduler {
         if !entry.is_forgotten || entry.tasks > 0 {
             return;
         }
-        let entry = self.definitions.remove(id.0).expect("it was there above");
+        let entry = self.definitions.take(id.0).expect("it was there above");
         if let Some(shape) = entry.shape {
             self.nodes.release_shape(shape);
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::id::TaskId;
 use crate::message::{Cause, Ending, Failure, SchedulerToClient, Value};
 use crate::scheduler::client::CANCELLED;
+use crate::scheduler::clients::ClientKey;
 use crate::scheduler::ready::{Entry, Rank};
 use crate::scheduler::shape::ShapeId;
 use crate::scheduler::tally::Tally;
@@ -21,8 +22,11 @@ enum Dependency {
 }
 
 impl Scheduler {
-    /// A new task: it claims its dependencies and waits for them.
+    /// A new task, the last thing in its event: it claims its dependencies and waits for them.
     pub(super) fn start(&mut self, task: TaskId, actions: &mut Vec<Action>) {
+        if self.place_at_once(task, actions) {
+            return;
+        }
         self.claim(task, Claim::Values, actions);
         self.await_dependencies(task, actions);
     }
@@ -43,7 +47,9 @@ impl Scheduler {
         match (bad, missing) {
             (Some(bad), _) => self.end_like(task, bad, actions),
             (None, 0) => self.make_ready(task),
-            (None, missing) => self.enter(task, State::Waiting { missing }),
+            (None, missing) => {
+                self.enter(task, State::Waiting { missing });
+            }
         }
     }
 
@@ -77,25 +83,57 @@ impl Scheduler {
 
     /// Ends a task that has not ended, and with it what depends on it if it has no value.
     pub(super) fn end(&mut self, task: TaskId, ending: Ending, actions: &mut Vec<Action>) {
-        let mut next = Some((task, ending));
-        let mut others = Vec::new();
-        while let Some((task, ending)) = next.take().or_else(|| others.pop()) {
-            if self.tasks.get(task.0).is_none_or(Task::is_ended) {
-                continue;
-            }
-            self.leave_node(task, actions);
-            self.tell_ending(task, &ending, actions);
-            self.enter(task, State::from(ending));
-            self.deaths.remove(&task);
-            self.misses.remove(&task);
-            let dependents = self.task_mut(task).take_dependents();
-            match self.bequest(task) {
-                None => dependents.into_iter().for_each(|one| self.on_dependency_done(one)),
-                Some(ending) => {
-                    others.extend(dependents.into_iter().rev().map(|one| (one, ending.clone())));
+        let mut others = self.end_alone(task, ending, actions);
+        while let Some((task, ending)) = others.pop() {
+            others.extend(self.end_alone(task, ending, actions));
+        }
+    }
+
+    /// Ends a task that has not ended; returns what ends with it, the first one last.
+    fn end_alone(
+        &mut self,
+        id: TaskId,
+        ending: Ending,
+        actions: &mut Vec<Action>,
+    ) -> Vec<(TaskId, Ending)> {
+        if self.tasks.get(id.0).is_none_or(Task::is_ended) {
+            return Vec::new();
+        }
+        self.end_nested(id, actions);
+        if let State::Assigned(place) = self.enter(id, State::from(ending.clone())) {
+            self.leave_place(id, place, actions);
+        }
+        self.tell_ending(id, ending, actions);
+        self.clear_record(id);
+        let others = self.end_dependents(id);
+        self.keep_what_is_needed(id, actions);
+        others
+    }
+
+    /// Whatever happened to a task before has no meaning any more.
+    #[inline]
+    pub(super) fn clear_record(&mut self, id: TaskId) {
+        // Mostly there is nothing of any task.
+        if !self.deaths.is_empty() {
+            self.deaths.remove(&id);
+        }
+        if !self.misses.is_empty() {
+            self.misses.remove(&id);
+        }
+    }
+
+    /// What waits for a task that has ended goes on, or is returned with how it ends, the first last.
+    fn end_dependents(&mut self, id: TaskId) -> Vec<(TaskId, Ending)> {
+        let Some(links) = &mut self.task_mut(id).links else { return Vec::new() };
+        let dependents = core::mem::take(&mut links.dependents);
+        match self.bequest(id) {
+            None => {
+                for one in dependents {
+                    self.on_dependency_done(one);
                 }
+                Vec::new()
             }
-            self.keep_what_is_needed(task, actions);
+            Some(ending) => dependents.into_iter().rev().map(|one| (one, ending.clone())).collect(),
         }
     }
 
@@ -111,31 +149,37 @@ impl Scheduler {
         self.is_unsettled |= client.ready.push(shape, rank, entry);
     }
 
-    /// Changes the state of a task, and the counts with it. Whoever takes it off a node or puts it
-    /// on one does the rest.
+    /// Changes the state of a task, and the counts with it; returns the former one. Whoever takes it
+    /// off a node or puts it on one does the rest.
     #[inline]
-    pub(super) fn enter(&mut self, id: TaskId, state: State) {
+    pub(super) fn enter(&mut self, id: TaskId, state: State) -> State {
+        // Who calls knows the state, and need not look.
+        let tally = Tally::of(&state);
+        self.enter_as(id, state, tally)
+    }
+
+    fn enter_as(&mut self, id: TaskId, state: State, present: Tally) -> State {
         let task = self.tasks.get_mut(id.0).expect("what is forgotten enters no state");
-        let former = core::mem::replace(&mut task.state, state);
-        if task.is_put() {
-            return;
+        let former = core::mem::replace(&mut task.tally, present);
+        let former_state = core::mem::replace(&mut task.state, state);
+        if former != present && !task.is_put() {
+            let client = task.client;
+            self.count(client, former, present);
         }
-        let (former, present) = (Tally::of(&former), Tally::of(&task.state));
-        if former == present {
-            return;
-        }
-        let client = task.client;
+        former_state
+    }
+
+    /// A task of a client is counted under something else from now on.
+    fn count(&mut self, client: ClientKey, former: Tally, present: Tally) {
         let root = self.clients.root_mut(client);
-        for counts in [&mut self.counts, &mut root.counts] {
-            counts.leave(former);
-            counts.enter(present);
-        }
-        if former == Tally::Ready || present == Tally::Ready {
+        root.counts.change(former, present);
+        let change = i64::from(present == Tally::Ready) - i64::from(former == Tally::Ready);
+        if change != 0 {
             let had_none = root.ready.is_empty();
-            root.ready.count(if present == Tally::Ready { 1 } else { -1 });
+            root.ready.count(change);
             let has_turned = root.ready.is_empty() != had_none;
             // What waited behind it may find room where it found none.
-            self.is_unsettled |= former == Tally::Ready;
+            self.is_unsettled |= change < 0;
             if has_turned {
                 self.enter_turn(client);
             }
@@ -204,11 +248,10 @@ impl Scheduler {
         }
     }
 
-    fn tell_ending(&mut self, id: TaskId, ending: &Ending, actions: &mut Vec<Action>) {
+    fn tell_ending(&mut self, id: TaskId, ending: Ending, actions: &mut Vec<Action>) {
         let task = self.task_mut(id);
         let (client, number) = (task.client, task.number);
         let was_told = core::mem::replace(&mut task.is_told, true);
-        let ending = ending.clone();
         let message = match (was_told, task.is_held) {
             (false, _) => SchedulerToClient::Ended { number, ending },
             (true, true) => SchedulerToClient::Restored { number, ending },
@@ -224,12 +267,16 @@ impl Scheduler {
     fn keep_what_is_needed(&mut self, id: TaskId, actions: &mut Vec<Action>) {
         let task = self.task(id);
         let is_stored = matches!(task.value(), Some(Value::Stored(_)));
-        let lineage = self.lineage(task);
-        let is_repeatable = is_stored && !task.is_put() && lineage.is_some();
+        let lineage = if is_stored && !task.is_put() { self.lineage(task) } else { None };
         let task = self.task_mut(id);
-        task.is_repeatable = is_repeatable;
-        if is_repeatable {
-            task.lineage = lineage.unwrap_or_default();
+        task.is_repeatable = lineage.is_some();
+        if task.links.is_none() && lineage.is_none() && task.is_held {
+            // It depends on nothing, and is not to be forgotten yet.
+            task.arguments = Bytes::new();
+            return;
+        }
+        if let Some(lineage) = lineage {
+            task.lineage = lineage;
             self.claim(id, Claim::Heritage, actions);
         } else {
             task.arguments = Bytes::new();

@@ -143,9 +143,10 @@ impl Node {
         }
     }
 
-    /// Counts a task in or out that has its room there, or waits for it.
+    /// Counts a task in or out that has its room there, or waits for it. The node's standings are to
+    /// be entered after that, and once is enough for several tasks.
     #[inline]
-    fn count(&mut self, place: Place, request: &Resources, is_there: bool) {
+    pub(super) fn count(&mut self, place: Place, request: &Resources, is_there: bool) {
         match (place.room, is_there) {
             (Room::Held, true) => {
                 self.used.add(request);
@@ -231,6 +232,13 @@ impl Nodes {
         self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node")
     }
 
+    /// The same, with what its tasks may ask for.
+    #[inline]
+    pub(super) fn get_with_shapes(&mut self, key: NodeKey) -> (&mut Node, &Shapes) {
+        let node = self.entries[key.0 as usize].as_mut();
+        (node.expect("a key is dropped with its node"), &self.shapes)
+    }
+
     /// Changes a node, and its standings with it.
     pub(super) fn update(&mut self, key: NodeKey, change: impl FnOnce(&mut Node)) {
         change(self.get_mut(key));
@@ -243,25 +251,6 @@ impl Nodes {
         match self.get(key).standings.get(shape.0 as usize) {
             Some(&Standing::In(bucket)) => Some(bucket),
             _ => None,
-        }
-    }
-
-    /// Counts a task of a shape out of one place on a node and into another, where it is on one. The
-    /// node's standings are to be entered after that, and once is enough for several tasks.
-    #[inline]
-    pub(super) fn move_task(
-        &mut self,
-        key: NodeKey,
-        shape: ShapeId,
-        former: Option<Place>,
-        present: Option<Place>,
-    ) {
-        let node = self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node");
-        let request = &self.shapes.get(shape).request;
-        for (place, is_there) in [(former, false), (present, true)] {
-            if let Some(place) = place {
-                node.count(place, request, is_there);
-            }
         }
     }
 
@@ -302,34 +291,37 @@ impl Nodes {
     pub(super) fn enter_standings(&mut self, key: NodeKey) {
         self.have_changed = true;
         let node = self.entries[key.0 as usize].as_mut().expect("a key is dropped with its node");
-        let bound = self.shapes.bound();
-        if node.standings.len() < bound as usize {
-            node.standings.resize(bound as usize, Standing::Unknown);
+        let shapes = self.shapes.iter_mut();
+        if node.standings.len() < shapes.len() {
+            node.standings.resize(shapes.len(), Standing::Unknown);
         }
-        for index in 0..bound {
-            let former = node.standings[index as usize];
-            if former == Standing::Never || !self.shapes.is_live(ShapeId(index)) {
+        for (index, shape) in shapes.enumerate() {
+            let former = node.standings[index];
+            if former == Standing::Never || !shape.is_live() {
                 continue;
             }
-            let shape = self.shapes.get_mut(ShapeId(index));
             let is_never = former == Standing::Unknown && !node.resources.serves(&shape.request);
             let present = if is_never { Standing::Never } else { node.standing(&shape.request) };
             if former == present {
                 continue;
             }
-            node.standings[index as usize] = present;
-            if let Standing::In(bucket) = former {
-                shape.order.remove(bucket, key);
-            }
-            if let Standing::In(bucket) = present {
-                shape.order.insert(bucket, key);
+            node.standings[index] = present;
+            match (former, present) {
+                (Standing::In(former), Standing::In(present)) => {
+                    shape.order.change(former, present, key);
+                }
+                (Standing::In(bucket), _) => shape.order.remove(bucket, key),
+                (_, Standing::In(bucket)) => shape.order.insert(bucket, key),
+                _ => {}
             }
         }
     }
 
     /// Panics unless each shape has the nodes in order that can take it, as they are now.
     pub(super) fn check_order(&self) {
-        for index in (0..self.shapes.bound()).filter(|index| self.shapes.is_live(ShapeId(*index))) {
+        for index in
+            (0..self.shapes.bound()).filter(|index| self.shapes.get(ShapeId(*index)).is_live())
+        {
             let shape = self.shapes.get(ShapeId(index));
             let mut expected: Vec<(Bucket, NodeKey)> = Vec::new();
             for (key, node) in self.iter().filter(|(_, node)| node.resources.serves(&shape.request))

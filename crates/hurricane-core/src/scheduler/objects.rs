@@ -16,7 +16,11 @@ const MAX_LINEAGE: u16 = 1_000;
 
 impl Scheduler {
     /// Changes what a task claims of its dependencies.
+    #[inline]
     pub(super) fn claim(&mut self, id: TaskId, claim: Claim, actions: &mut Vec<Action>) {
+        if self.task(id).links.is_none() {
+            return;
+        }
         for dependency in self.change_claim(id, claim) {
             self.drop_unneeded(dependency, actions);
         }
@@ -24,27 +28,33 @@ impl Scheduler {
 
     /// Forgets a task that nobody needs, or its value alone, and then what only it needed.
     pub(super) fn drop_unneeded(&mut self, id: TaskId, actions: &mut Vec<Action>) {
-        let mut next = Some(id);
-        let mut suspects = Vec::new();
-        while let Some(id) = next.take().or_else(|| suspects.pop()) {
-            let Some(task) = self.tasks.get(id.0) else { continue };
-            if task.is_held || task.users() > 0 {
-                continue;
-            }
-            if !task.is_ended() {
-                // Its end was promised to its client, unless that was told of one before.
-                if !task.is_told {
-                    continue;
-                }
-                suspects.extend(self.stop_computing_again(id, actions));
-            }
-            let task = self.task(id);
-            if task.heirs() == 0 {
-                suspects.extend(self.forget(id, actions));
-            } else if task.is_repeatable {
-                self.discard_value(id, actions);
-            }
+        let mut suspects = self.drop_if_unneeded(id, actions);
+        while let Some(id) = suspects.pop() {
+            suspects.extend(self.drop_if_unneeded(id, actions));
         }
+    }
+
+    /// The same for this task alone; returns which others may have been needed by it alone.
+    fn drop_if_unneeded(&mut self, id: TaskId, actions: &mut Vec<Action>) -> Vec<TaskId> {
+        let Some(task) = self.tasks.get(id.0) else { return Vec::new() };
+        if task.is_held || task.users() > 0 {
+            return Vec::new();
+        }
+        let mut suspects = Vec::new();
+        if !task.is_ended() {
+            // Its end was promised to its client, unless that was told of one before.
+            if !task.is_told {
+                return suspects;
+            }
+            suspects.extend(self.stop_computing_again(id, actions));
+        }
+        let task = self.task(id);
+        if task.heirs() == 0 {
+            suspects.extend(self.forget(id, actions));
+        } else if task.is_repeatable {
+            self.discard_value(id, actions);
+        }
+        suspects
     }
 
     /// How many tasks would have to run one after the other to compute its value again, if it is
@@ -75,8 +85,7 @@ impl Scheduler {
         self.cancel_on_node(id, actions);
         self.leave_node(id, actions);
         self.enter(id, State::Done { value: None });
-        self.deaths.remove(&id);
-        self.misses.remove(&id);
+        self.clear_record(id);
         // They have ended: who needed its value would still claim it.
         self.task_mut(id).take_dependents();
         let dependencies = self.change_claim(id, Claim::Heritage);
@@ -160,16 +169,19 @@ impl Scheduler {
     fn forget(&mut self, id: TaskId, actions: &mut Vec<Action>) -> Box<[TaskId]> {
         let value_bytes = self.task(id).value().map_or(0, inline_bytes) as u64;
         self.discard_value(id, actions);
-        let task = self.tasks.remove(id.0).expect("it was looked up before");
-        for &dependency in task.dependencies() {
-            let dependency = self.task_mut(dependency);
-            *dependency.claims(task.claim()) -= u32::from(task.claim() != Claim::Nothing);
-        }
-        match task.definition() {
+        let task = self.task_mut(id);
+        let (client, definition, links) = (task.client, task.definition(), task.links.take());
+        self.tasks.remove(id.0);
+        match definition {
             Some(definition) => self.leave_definition(definition, actions),
-            None => self.settle(task.client, 1, value_bytes, actions),
+            None => self.settle(client, 1, value_bytes, actions),
         }
-        task.links.map(|links| links.dependencies).unwrap_or_default()
+        let Some(links) = links else { return Box::default() };
+        for &dependency in &links.dependencies {
+            let dependency = self.task_mut(dependency);
+            *dependency.claims(links.claim) -= u32::from(links.claim != Claim::Nothing);
+        }
+        links.dependencies
     }
 
     /// Lets go of a task's value, wherever it is.

@@ -78,6 +78,13 @@ impl Order {
         self.length += 1;
     }
 
+    /// Moves a node from one bucket to another.
+    #[inline]
+    pub(super) fn change(&mut self, former: Bucket, present: Bucket, key: NodeKey) {
+        self.remove(former, key);
+        self.insert(present, key);
+    }
+
     #[inline]
     pub(super) fn remove(&mut self, bucket: Bucket, key: NodeKey) {
         let keys = &mut self.buckets[usize::from(bucket.0)];
@@ -100,9 +107,19 @@ impl Order {
         Some((Bucket(bucket), node_key(key)))
     }
 
+    /// The best node and the worst, if only the best has room.
+    #[inline]
+    pub(super) fn extremes(&self) -> Option<(NodeKey, NodeKey)> {
+        const ROOM: u64 = (1 << ROOM_BUCKETS) - 1;
+        if self.occupied & ROOM == 0 || self.occupied & !ROOM == 0 {
+            return None;
+        }
+        Some((self.first()?.1, self.last()?.1))
+    }
+
     /// The worst.
     #[inline]
-    pub(super) fn last(&self) -> Option<(Bucket, NodeKey)> {
+    fn last(&self) -> Option<(Bucket, NodeKey)> {
         let bucket = u8::try_from(self.occupied.checked_ilog2()?).ok()?;
         let key = self.buckets.get(usize::from(bucket))?.last()?;
         Some((Bucket(bucket), node_key(key)))

@@ -7,12 +7,11 @@ use core::time::Duration;
 
 use crate::id::TaskId;
 use crate::message::{SchedulerToClient, Stall};
-use crate::scheduler::attempt::LEAST_EXPECTED_US;
 use crate::scheduler::clients::ClientKey;
 use crate::scheduler::locality::{self, Input};
 use crate::scheduler::node::{NodeKey, Nodes};
+use crate::scheduler::places::LEAST_EXPECTED_US;
 use crate::scheduler::shape::ShapeId;
-use crate::scheduler::tally::Tally;
 use crate::scheduler::task::{Place, Recall, Room, State, Task};
 use crate::scheduler::{Action, Scheduler};
 use crate::time::{Time, earliest, micros};
@@ -99,12 +98,30 @@ impl Scheduler {
         }
         self.serve_reservations(actions);
         let reserved = self.reservations.len();
-        self.place_in_turn(now, actions);
+        if !self.turns.is_empty() {
+            self.place_in_turn(now, actions);
+        }
         // A node that drains has room for nested tasks, which were perhaps looked at before.
         self.is_unsettled = self.reservations.len() > reserved;
         self.nodes.have_changed = false;
-        self.fail_hopeless(now, actions);
+        if !self.unplaceable.is_empty() {
+            self.fail_hopeless(now, actions);
+        }
         self.level_backlogs(actions);
+    }
+
+    /// Places a task that waits for nothing but room, if it has some and nothing is before it:
+    /// what making it ready and placing what is ready comes to, in one step.
+    pub(super) fn place_at_once(&mut self, id: TaskId, actions: &mut Vec<Action>) -> bool {
+        if !self.turns.is_empty() || !self.reservations.is_empty() {
+            return false;
+        }
+        let task = self.task(id);
+        let Some((_, shape)) = self.standing(task).filter(|_| task.links.is_none()) else {
+            return false;
+        };
+        let choice = self.choose_for(id, shape);
+        choice.inspect(|&choice| self.assign(id, choice, actions)).is_some()
     }
 
     /// Goes round the clients until nothing that is left finds room.
@@ -176,6 +193,9 @@ impl Scheduler {
 
     /// The node where a worker died under a task, or where an input of it could not be had.
     fn avoided(&self, id: TaskId) -> Option<NodeKey> {
+        if self.deaths.is_empty() && self.misses.is_empty() {
+            return None;
+        }
         let death = self.deaths.get(&id).map(|deaths| deaths.last_node);
         let node = death.or_else(|| self.misses.get(&id).map(|misses| misses.last_node));
         node.and_then(|node| self.nodes.key(node))
@@ -226,6 +246,9 @@ impl Scheduler {
 
     /// Places the tasks for which nodes have drained, and frees nodes whose task needs none.
     fn serve_reservations(&mut self, actions: &mut Vec<Action>) {
+        if self.reservations.is_empty() {
+            return;
+        }
         let reservations: Vec<(NodeKey, TaskId)> =
             self.reservations.iter().map(|(&key, &task)| (key, task)).collect();
         for (key, id) in reservations {
@@ -275,15 +298,12 @@ impl Scheduler {
 
     /// Takes back from the longest backlog what an idle node could start sooner.
     fn level_backlogs(&mut self, actions: &mut Vec<Action>) {
-        let (ready, assigned) = (self.counts.of(Tally::Ready), self.counts.of(Tally::Assigned));
-        if self.nodes.len() < 2 || ready > 0 || assigned == 0 {
+        if self.nodes.len() < 2 || !self.turns.is_empty() {
             return;
         }
         for shape in (0..self.nodes.shapes.bound()).map(ShapeId) {
             let order = &self.nodes.shapes.get(shape).order;
-            let idle = order.first().filter(|(bucket, _)| bucket.has_room());
-            let longest = order.last().filter(|(bucket, _)| !bucket.has_room());
-            if let (Some((_, idle)), Some((_, longest))) = (idle, longest) {
+            if let Some((idle, longest)) = order.extremes() {
                 self.recall_half(longest, idle, shape, actions);
             }
         }

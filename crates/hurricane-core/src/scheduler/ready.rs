@@ -78,11 +78,13 @@ impl Ready {
         // Tasks that return from a node keep their age: they go before what came later.
         let is_latest = entries.back().is_none_or(|last| last.age < entry.age);
         let position = if is_latest {
-            entries.len()
+            entries.push_back(entry);
+            entries.len() - 1
         } else {
-            entries.partition_point(|other| other.age < entry.age)
+            let position = entries.partition_point(|other| other.age < entry.age);
+            entries.insert(position, entry);
+            position
         };
-        entries.insert(position, entry);
         // What stands before the only one is ready no more.
         position == 0 || self.length <= 1
     }
@@ -139,7 +141,7 @@ impl Ready {
     ) -> impl Iterator<Item = (Head, Time)> {
         self.lanes.iter_mut().filter_map(move |lane| {
             let head = lane.head(&is_ready)?;
-            let group = lane.groups.get_mut(&head.rank)?;
+            let group = lane.groups.first_entry()?.into_mut();
             let since = match group.blocked {
                 Some((blocked, since)) if blocked == head.entry.task => since,
                 _ => now,

@@ -11,7 +11,7 @@ pub(super) const MAX_SHAPES: usize = 256;
 
 /// A shape's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ShapeId(pub(super) u32);
+pub(super) struct ShapeId(pub(super) u16);
 
 /// One shape.
 #[derive(Debug)]
@@ -42,10 +42,7 @@ impl Shapes {
             return None;
         }
         let shape = Shape { request: request.clone(), order: Order::default(), definitions: 1 };
-        let id = self
-            .vacant
-            .pop()
-            .unwrap_or_else(|| ShapeId(u32::try_from(self.entries.len()).expect("shapes are few")));
+        let id = self.vacant.pop().unwrap_or_else(|| ShapeId(self.bound()));
         match self.entries.get_mut(id.0 as usize) {
             Some(vacant) => *vacant = shape,
             None => self.entries.push(shape),
@@ -72,6 +69,12 @@ impl Shapes {
         &self.entries[id.0 as usize]
     }
 
+    /// All of them by their index, and of some what is left.
+    #[inline]
+    pub(super) fn iter_mut(&mut self) -> core::slice::IterMut<'_, Shape> {
+        self.entries.iter_mut()
+    }
+
     #[inline]
     pub(super) fn get_mut(&mut self, id: ShapeId) -> &mut Shape {
         &mut self.entries[id.0 as usize]
@@ -79,12 +82,15 @@ impl Shapes {
 
     /// One more than the largest index.
     #[inline]
-    pub(super) fn bound(&self) -> u32 {
-        u32::try_from(self.entries.len()).expect("shapes are few")
+    pub(super) fn bound(&self) -> u16 {
+        u16::try_from(self.entries.len()).expect("shapes are few")
     }
+}
 
+impl Shape {
+    /// Whether a definition has it.
     #[inline]
-    pub(super) fn is_live(&self, id: ShapeId) -> bool {
-        self.entries[id.0 as usize].definitions > 0
+    pub(super) fn is_live(&self) -> bool {
+        self.definitions > 0
     }
 }

@@ -49,7 +49,7 @@ impl<T> Slab<T> {
     }
 
     #[inline]
-    pub(super) fn remove(&mut self, key: u64) -> Option<T> {
+    pub(super) fn take(&mut self, key: u64) -> Option<T> {
         let slot = self.slots.get_mut(index(key))?;
         if slot.generation != generation(key) {
             return None;
@@ -59,6 +59,19 @@ impl<T> Slab<T> {
         slot.generation = slot.generation.wrapping_add(1);
         self.vacant.push(index32(key));
         Some(entry)
+    }
+
+    /// Forgets an entry that is there, without moving it.
+    #[inline]
+    pub(super) fn remove(&mut self, key: u64) {
+        let slot = self.slots.get_mut(index(key));
+        let slot = slot.filter(|slot| slot.generation == generation(key) && slot.entry.is_some());
+        if let Some(slot) = slot {
+            slot.entry = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.length -= 1;
+            self.vacant.push(index32(key));
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -102,11 +115,14 @@ mod tests {
     fn a_former_entry_is_not_taken_for_the_present_one() {
         let mut slab = Slab::default();
         let first = slab.insert("first");
-        assert_eq!(slab.remove(first), Some("first"));
+        assert_eq!(slab.take(first), Some("first"));
         let second = slab.insert("second");
         assert_ne!(first, second);
         assert_eq!(slab.get(first), None);
-        assert_eq!(slab.remove(first), None);
+        slab.remove(first);
+        assert_eq!(slab.take(first), None);
         assert_eq!((slab.get(second), slab.len()), (Some(&"second"), 1));
+        slab.remove(second);
+        assert_eq!((slab.get(second), slab.len()), (None, 0));
     }
 }

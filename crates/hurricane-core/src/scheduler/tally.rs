@@ -41,15 +41,16 @@ impl Counts {
         self.0[tally as usize] += 1;
     }
 
-    /// One less is in this state.
+    /// One that was in a state is in another.
     #[inline]
-    pub(super) fn leave(&mut self, tally: Tally) {
-        self.0[tally as usize] -= 1;
+    pub(super) fn change(&mut self, former: Tally, present: Tally) {
+        self.0[former as usize] -= 1;
+        self.0[present as usize] += 1;
     }
 
-    #[inline]
-    pub(super) fn of(&self, tally: Tally) -> u64 {
-        self.0[tally as usize]
+    /// These and those of another.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(core::array::from_fn(|index| self.0[index] + other.0[index]))
     }
 }
 

@@ -8,6 +8,8 @@ use crate::message::{Cause, Death, Ending, Failure, Value};
 use crate::scheduler::clients::ClientKey;
 use crate::scheduler::locality::Input;
 use crate::scheduler::node::NodeKey;
+use crate::scheduler::shape::ShapeId;
+use crate::scheduler::tally::Tally;
 
 /// A task or an object. A million may wait, so what few have is kept aside.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Task {
     pub(super) arguments: Bytes,
     pub(super) links: Option<Box<Links>>,
     pub(super) state: State,
+    /// Under what it is counted, which follows from its state.
+    pub(super) tally: Tally,
     /// The how-manieth submission of all it was.
     pub(super) age: u64,
     pub(super) attempt: Attempt,
@@ -83,6 +87,8 @@ pub(super) struct Place {
     pub(super) node: NodeKey,
     /// Its index in the node's list of tasks.
     pub(super) position: u32,
+    /// That of its definition.
+    pub(super) shape: ShapeId,
     /// How long it is expected to run.
     pub(super) expected_us: u32,
     pub(super) room: Room,
@@ -159,6 +165,7 @@ impl Task {
             arguments: Bytes::new(),
             links: None,
             state: State::Waiting { missing: 0 },
+            tally: Tally::Waiting,
             age,
             attempt: Attempt(0),
             failures: 0,

@@ -21,9 +21,16 @@ impl Turns {
     /// Puts a turn in the place of another.
     #[inline]
     pub(super) fn change(&mut self, former: Option<Turn>, present: Option<Turn>) {
-        if former == present {
-            return;
+        if let (Some(former), Some(present), [only]) = (former, present, &mut self.0[..]) {
+            // Mostly there is but one client.
+            debug_assert_eq!(*only, former, "who has a turn is listed");
+            *only = present;
+        } else if former != present {
+            self.move_turn(former, present);
         }
+    }
+
+    fn move_turn(&mut self, former: Option<Turn>, present: Option<Turn>) {
         if let Some(index) = former.and_then(|former| self.0.binary_search(&former).ok()) {
             self.0.remove(index);
         }
@@ -32,6 +39,11 @@ impl Turns {
         {
             self.0.insert(index, present);
         }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     #[inline]
