@@ -345,17 +345,22 @@ impl World {
             }
             Action::RefuseClient { client, reason } => panic!("client {client} refused: {reason}"),
             Action::RefuseNode { node, reason } => panic!("node {node} refused: {reason}"),
-            Action::NodeMayLeave { node } => {
-                let former = self.scheduler.leaving.insert(node, Some(self.now));
-                assert_eq!(former, Some(None), "who will leave is told once that it may");
-                self.send_to_node(node, &ToNode::MayLeave);
-            }
+            Action::NodeMayLeave { node } => self.let_go(node),
             Action::DropKept { objects } => {
                 for object in objects {
                     let last = self.scheduler.store.remove(&object);
                     assert!(last.is_some(), "what is dropped was there: {object:?}");
                 }
             }
+        }
+    }
+
+    fn let_go(&mut self, node: NodeId) {
+        // Its session may have ended by what it was sent just before.
+        if self.scheduler.nodes.contains_key(&node) {
+            let former = self.scheduler.leaving.insert(node, Some(self.now));
+            assert_eq!(former, Some(None), "who will leave is told once that it may");
+            self.send_to_node(node, &ToNode::MayLeave);
         }
     }
 
