@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::connection::Connection;
-use crate::encoding;
 use crate::footprint::Footprint;
 use crate::future::NativeFuture;
+use crate::simple;
 
 /// Beyond so many functions all are learned anew: what is known is kept alive.
 const MAX_KNOWN: usize = 1_000;
@@ -77,7 +77,7 @@ impl Calls {
         if !(self.is_open.load(Ordering::Relaxed) && connection.is_fast()) {
             return Ok(None);
         }
-        let Some(arguments) = encoding::arguments(positional, named) else {
+        let Some(arguments) = simple::dumps_arguments(positional, named) else {
             return Ok(None);
         };
         let Some(parts) = self.find(function, |found| found.parts.clone_ref(py)) else {

@@ -21,7 +21,7 @@ use crate::connection::{Connection, python_error};
 use crate::imports;
 use crate::slot::{Locked, Own, Phase, Slot, Task};
 use crate::waiting::{timeout_duration, wait_in_slices};
-use crate::{encoding, incoming};
+use crate::{incoming, simple};
 
 /// The part of a future that costs little; `hurricane.Future` is the rest.
 #[pyclass(frozen, subclass, module = "hurricane._native")]
@@ -109,7 +109,7 @@ impl NativeFuture {
         }
         let read = match &*self.phase()? {
             Phase::Ended(Ending::Done(Value::Inline(bytes))) => {
-                encoding::decode(py, bytes).map_err(Bound::into_any)
+                simple::loads(py, bytes).ok_or_else(|| PyBytes::new(py, bytes).into_any())
             }
             Phase::Brought(brought) => match &brought.value {
                 Some(value) => Err(self.own_view(py, value)?),

@@ -3,7 +3,6 @@
 mod calls;
 mod command_line;
 mod connection;
-mod encoding;
 mod footprint;
 mod future;
 mod imports;

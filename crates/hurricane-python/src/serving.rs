@@ -178,12 +178,11 @@ impl<'py> Serving<'py> {
     ) -> PyResult<Bytes> {
         let simple =
             if inputs.is_empty() { simple::loads_arguments(self.py, arguments) } else { None };
-        let result = if let Some(positional) = simple {
-            function.call1(positional)?
-        } else {
-            let (positional, named) = self.loads_arguments(arguments, inputs)?;
-            function.call(positional, (!named.is_empty()).then_some(&named))?
+        let (positional, named) = match simple {
+            Some(arguments) => arguments,
+            None => self.loads_arguments(arguments, inputs)?,
         };
+        let result = function.call(positional, named.as_ref())?;
         // What was given may be given back, or must at least be let go.
         if inputs.is_empty() { self.dumps_result(&result) } else { self.dumps_parts(&result) }
     }
@@ -201,7 +200,7 @@ impl<'py> Serving<'py> {
         &self,
         arguments: &[u8],
         inputs: &[Bytes],
-    ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+    ) -> PyResult<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
         let pickled = PyBytes::new(self.py, arguments);
         let loaded = if inputs.is_empty() && arguments.first() == Some(&PLAIN) {
             self.loads.call1((pickled,))?
@@ -210,7 +209,8 @@ impl<'py> Serving<'py> {
             let inputs = PyList::new(self.py, inputs.collect::<PyResult<Vec<_>>>()?)?;
             self.tools.loads_arguments.bind(self.py).call1((pickled, inputs))?
         };
-        loaded.extract()
+        let (positional, named): (_, Bound<'py, PyDict>) = loaded.extract()?;
+        Ok((positional, (!named.is_empty()).then_some(named)))
     }
 
     /// As `dumps_parts` does, which is asked when there is more to it.
@@ -219,7 +219,7 @@ impl<'py> Serving<'py> {
             return self.dumps_parts(result);
         }
         if let Some(pickle) = simple::dumps(result) {
-            return Ok(Bytes::copy_from_slice(pickle.as_bytes()));
+            return Ok(pickle);
         }
         let pickled = self.dumps.call((result,), Some(&self.dumps_named));
         let is_plain = self.buffers.is_empty();
