@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import struct
 import sys
 import time
 from copy import copy
@@ -12,10 +13,15 @@ import pytest
 import hurricane
 from conditions import until
 from hurricane._columns import Input
+from hurricane._native import pack_numbers
 
 
 def inverse(number):
     return 1 / number
+
+
+def divide(number, divisor):
+    return number / divisor
 
 
 def end_the_worker_at(culprit, number):
@@ -174,6 +180,24 @@ def test_values_keep_their_types_in_groups(client, values):
     got = list(client.map(copy, values, chunksize=len(values)))
     assert list(map(repr, got)) == list(map(repr, values))
     assert list(map(type, got)) == list(map(type, values))
+
+
+def test_numbers_are_packed_if_all_are_of_one_type():
+    assert pack_numbers([1, -2, 2**63 - 1]) == struct.pack("<c3q", b"q", 1, -2, 2**63 - 1)
+    assert pack_numbers([-0.0, 1.5]) == struct.pack("<c2d", b"d", -0.0, 1.5)
+    for others in ([], [1, 1.0], [1, True], [2**63], [1, Signal.SIGINT], ["1"]):
+        assert pack_numbers(others) is None
+
+
+def test_what_follows_an_exception_is_called_with_its_own_items(client):
+    rows = [(number % 3, number) for number in range(300)]
+    results = client.map(divide, [row[1] for row in rows], [row[0] for row in rows], chunksize=150)
+    for divisor, number in rows:
+        if divisor:
+            assert next(results) == number / divisor
+        else:
+            with pytest.raises(ZeroDivisionError):
+                next(results)
 
 
 def test_chunksize_is_honoured(client):

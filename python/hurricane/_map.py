@@ -7,8 +7,10 @@ Nobody is called back for what ends as it should: futures that are only waited f
 other, cost the least.
 """
 
+import sys
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
@@ -19,7 +21,7 @@ from hurricane._delivery import Delivery
 from hurricane._ending import concerns_all_calls
 from hurricane._functions import name_of
 from hurricane._future import Future
-from hurricane._group import Group, unpacked
+from hurricane._group import Group
 from hurricane._options import Options
 from hurricane._progress import Progress
 from hurricane._serialize import restore_exception
@@ -277,7 +279,8 @@ class _Chunk:
         seconds, values, descriptions = value
         self._mapping.on_group_measured(Measured.of(seconds, self._bytes(), self.size))
         if isinstance(values, bytes):
-            return unpacked(values)
+            # Numbers are small: they may be held until all are handed out.
+            return _unpacked(values)
         if not descriptions:
             return _handing_out(values)
         return _Outcomes(
@@ -340,3 +343,12 @@ def _handing_out(values: list[T]) -> Iterator[T]:
     """Iterate over a list and take out each value as it is handed out, at C's speed."""
     values.reverse()
     return map(list.pop, repeat(values, len(values)))
+
+
+def _unpacked(packed: bytes) -> list[Any]:
+    """Give the numbers that `pack_numbers` has packed."""
+    numbers = array(packed[:1].decode())
+    numbers.frombytes(memoryview(packed)[1:])
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()

@@ -22,6 +22,7 @@ __all__ = [
     "copied",
     "find_cluster",
     "gather",
+    "pack_numbers",
 ]
 
 __version__: str
@@ -448,6 +449,11 @@ def copied(buffer: Buffer) -> bytes:
 def gather(parts: Sequence[Buffer | int]) -> bytes:
     """Make one value of a pickle and its buffers; a number is the place of a dependency whose
     value is the buffer."""
+
+def pack_numbers(values: list[Any], /) -> bytes | None:
+    """The letter that `array` has for integers or floats of eight bytes, and so many for each of
+    some values, the lowest first. None if there are none, if they are not all alike, or if one does
+    not fit. Numbers of other types, as `True`, are not packed."""
 
 @final
 class Slave:

@@ -10,6 +10,7 @@ mod incoming;
 mod local;
 mod memory;
 mod nodes;
+mod numbers;
 mod remote;
 mod resources;
 mod sentence;
@@ -42,6 +43,8 @@ mod _native {
     use crate::memory::{Memory, copied, gather};
     #[pymodule_export]
     use crate::nodes::Nodes;
+    #[pymodule_export]
+    use crate::numbers::pack_numbers;
     #[pymodule_export]
     use crate::remote::{Remote, find_cluster};
     #[pymodule_export]
