@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import hurricane
+from clusters import cluster_program, free_port, own_user
 from conditions import DEADLINE_SECONDS, until
 
 np = pytest.importorskip("numpy")
@@ -28,6 +29,23 @@ def write(array):
 def is_equal(array, expected):
 
     return bool((array == expected).all())
+
+
+def wait_and_measure(path, value):
+    until(path.exists)
+    return len(value)
+
+
+def write_to_first(first, second):
+    first[:] = -1
+    return first, second
+
+
+def kept(client):
+    """How many values the scheduler keeps for a client, beside those that tasks will give."""
+    [of_client] = client.status()["clients"]
+    unended = ("waiting", "ready", "assigned", "running")
+    return of_client["held"] - sum(of_client["tasks"][state] for state in unended)
 
 
 def process_and_array(length):
@@ -53,6 +71,18 @@ def identical(sent, received):
     assert received.dtype == sent.dtype
     assert received.shape == sent.shape
     assert (received == sent).all()
+
+
+@pytest.fixture(params=["local", "cluster"])
+def any_client(request):
+    """A client on one machine, and one of a cluster in another process."""
+    if request.param == "local":
+        with hurricane.Client(max_workers=2) as client:
+            yield client
+        return
+    with own_user(), cluster_program(port := free_port()):
+        with hurricane.Client(port=port) as client:
+            yield client
 
 
 @pytest.mark.parametrize(
@@ -120,6 +150,44 @@ def test_what_a_task_writes_comes_back_and_nobody_else_sees_it(client):
         identical(changed, writer.result())
     assert all(reader.result() for reader in readers)
     assert array[0] == 0
+
+
+def test_equal_arguments_are_kept_once_and_let_go(any_client, tmp_path):
+    value = os.urandom(8 * MIB)
+    go = tmp_path / "go"
+    equal = [bytearray(value) for _ in range(5)]
+    waiting = [any_client.submit(wait_and_measure, go, each) for each in equal]
+    until(lambda: kept(any_client) == 1)
+    # One byte apart, be it where nobody looks first.
+    for place in (0, 4 * MIB + 1, 8 * MIB - 1):
+        equal[0][place] ^= 1
+        waiting.append(any_client.submit(wait_and_measure, go, equal[0]))
+    until(lambda: kept(any_client) == 4)
+    go.touch()
+    assert [future.result() for future in waiting] == [8 * MIB] * 8
+    until(lambda: kept(any_client) == 0)
+    # Those that are still wanted were not let go with the others.
+    assert any_client.submit(echo, value).result() == value
+    assert any_client.submit(echo, bytes(equal[0])).result() == equal[0]
+
+
+def test_equal_arguments_of_one_call_are_not_one(any_client):
+    array = np.arange(MIB)
+    for _ in range(2):
+        first, second = any_client.submit(write_to_first, array, array.copy()).result()
+        assert (first == -1).all()
+        identical(array, second)
+
+
+def test_an_argument_of_cancelled_tasks_is_let_go(any_client, tmp_path):
+    value = os.urandom(MIB)
+    go = tmp_path / "go"
+    waiting = [any_client.submit(wait_and_measure, go, value) for _ in range(9)]
+    until(lambda: kept(any_client) == 1)
+    for future in waiting:
+        future.cancel()
+    go.touch()
+    until(lambda: kept(any_client) == 0)
 
 
 def test_results_of_tasks_are_arguments_of_others(client):

@@ -150,9 +150,11 @@ class Delivery:
         number = self._put(dumps_parts(value, self._place.own_modules()))
         return Object(number, self)
 
-    def keep_buffer(self, buffer: memoryview) -> Object | None:
-        """Make a value of a buffer among arguments, where memory is shared with the store."""
-        return Object(self._put(buffer), self) if self._connection.shares_memory else None
+    def keep_buffer(self, buffer: memoryview, beside: Sequence[int]) -> Object:
+        """Make a value of a buffer among arguments, or find an equal one, if not `beside` it."""
+        while (number := self._connection.keep(buffer, beside)) < 0:
+            self._wait_for_allowance()
+        return Object(number, self)
 
     def release(self, number: int) -> None:
         """Let go a value. May be called by finalizers, which may run anywhere."""

@@ -241,9 +241,13 @@ class Connection:
         `submit`. It lives until released. A large one is copied into shared memory, where there is
         some; what lies there already and was not written to is not."""
 
-    @property
-    def shares_memory(self) -> bool:
-        """Whether large values lie in memory that is shared with the store."""
+    def keep(self, argument: Buffer, beside: Sequence[int]) -> int:
+        """Make an object of a large argument, or give one again that is equal and still there.
+
+        Returns its number, or -1 as `submit`. It lives until it was released as often as it was
+        given, and the last task that depends on it has ended. None of those `beside` which it is to
+        stand is given again.
+        """
 
     def wait_for_allowance(self, timeout: float) -> bool:
         """Wait until something more may be submitted; False after `timeout` seconds."""

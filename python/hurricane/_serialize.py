@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     class Keeper(Protocol):
         """What makes a value of a buffer that is too large for arguments."""
 
-        def keep_buffer(self, buffer: memoryview) -> Dependency | None:
-            """Make it, if there is shared memory to keep it in."""
+        def keep_buffer(self, buffer: memoryview, beside: Sequence[int]) -> Dependency:
+            """Make it, or find an equal one that stands not beside it."""
 
     Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -43,7 +43,7 @@ _PROTOCOL = 5
 # Smaller buffers are copied into the pickle: apart, each costs its alignment and a length.
 _MIN_BUFFER_BYTES = 4096
 
-# Larger buffers among arguments are values of their own, which lie in shared memory.
+# Larger buffers among arguments are values of their own, which are sent and kept once.
 _MIN_KEPT_BYTES = 64 << 10
 
 _CONTAINER = 1
@@ -391,12 +391,11 @@ def _keep_large(
     parts: list[Any] = [pickled]
     for buffer in buffers:
         raw = buffer.raw()
-        kept = None
-        if keeper is not None and raw.nbytes >= _MIN_KEPT_BYTES:
-            kept = keeper.keep_buffer(raw)
-        if kept is None:
+        if keeper is None or raw.nbytes < _MIN_KEPT_BYTES:
             parts.append(raw)
         else:
+            # Each is a value of its own, which the task may write to: in one call none stands twice.
+            kept = keeper.keep_buffer(raw, [found.number for found in dependencies])
             parts.append(len(dependencies))
             dependencies.append(kept)
     return _gather(parts)

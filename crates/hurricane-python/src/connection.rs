@@ -9,7 +9,10 @@ use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, NodeId, Number, ObjectId, ObjectNumber};
 use hurricane_core::message::{Definition, Ending, INLINE_LIMIT_BYTES, MAX_NAME_BYTES, Value};
 use hurricane_core::resources::Resources;
-use hurricane_runtime::client::{self, ConnectionError, Fetched, Received, StoreFull, SubmitError};
+use hurricane_runtime::client::{
+    self, ConnectionError, Fetched, KeepError, Received, StoreFull, SubmitError,
+};
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -19,7 +22,7 @@ use crate::future::NativeFuture;
 use crate::memory::{Memory, Parts};
 use crate::slot::{Task, Watcher};
 use crate::waiting::{timeout_duration, wait_in_slices};
-use crate::{incoming, resources};
+use crate::{incoming, memory, resources};
 
 /// What `submit` and `put` return when a dependency was released.
 const DEPENDENCY_RELEASED: i64 = 0;
@@ -192,9 +195,13 @@ impl Connection {
         number_or_reason(put.map_err(store_full)?)
     }
 
-    #[getter]
-    fn shares_memory(&self) -> bool {
-        self.inner.shares_memory()
+    fn keep(&self, py: Python<'_>, argument: PyBuffer<u8>, beside: Vec<u64>) -> PyResult<i64> {
+        let beside: Vec<Number> = beside.into_iter().map(Number).collect();
+        match memory::with_bytes(py, argument, |argument| self.inner.keep(argument, &beside)) {
+            Ok(number) => number_or_reason(Ok(number)),
+            Err(KeepError::Submit(error)) => number_or_reason(Err(error)),
+            Err(KeepError::StoreFull(full)) => Err(store_full(full)),
+        }
     }
 
     fn wait_for_allowance(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {

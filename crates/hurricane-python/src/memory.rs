@@ -111,6 +111,18 @@ impl Held {
     }
 }
 
+/// Has something done with what a buffer holds while other threads of Python run.
+pub(crate) fn with_bytes<R: Send>(
+    py: Python<'_>,
+    buffer: PyBuffer<u8>,
+    work: impl FnOnce(&[u8]) -> R + Send,
+) -> R {
+    Parts(vec![Held::Bytes(buffer)]).with(py, |parts| match parts {
+        [Part::Bytes(bytes)] => work(bytes),
+        _ => unreachable!("it is one buffer"),
+    })
+}
+
 /// One value of parts: see `hurricane._serialize`.
 #[pyfunction]
 pub(crate) fn gather(py: Python<'_>, parts: Parts) -> Bound<'_, PyBytes> {

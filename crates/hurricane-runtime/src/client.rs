@@ -25,9 +25,11 @@ pub use crate::store::StoreFull;
 pub use crate::store::container::Part;
 pub(crate) use mailboxes::Mailboxes;
 
+use kept::{Content, Mark};
 use live::Entry;
 use state::State;
 
+mod kept;
 mod live;
 mod mailboxes;
 mod state;
@@ -185,6 +187,23 @@ pub enum SubmitError {
     Connection(#[from] ConnectionError),
 }
 
+/// Why an argument was not made an object.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// As with a task.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// There is no room for it.
+    #[error(transparent)]
+    StoreFull(#[from] StoreFull),
+}
+
+impl From<ConnectionError> for KeepError {
+    fn from(error: ConnectionError) -> Self {
+        Self::Submit(error.into())
+    }
+}
+
 impl<F: Handle> Connection<F> {
     /// Names a function and how to run it.
     pub fn define(&self, definition: Definition) -> Result<DefinitionNumber, ConnectionError> {
@@ -215,6 +234,7 @@ impl<F: Handle> Connection<F> {
         }
         let number = self.reserve(&mut state, arguments.len())?;
         state.live.insert(number, Entry::Pending(future));
+        state.kept.submitted(number, &dependencies);
         // Sent under the lock, so that numbers grow on the wire as they were given out.
         self.shared.sink.send(ClientToScheduler::Submit {
             number,
@@ -229,10 +249,35 @@ impl<F: Handle> Connection<F> {
 
     /// Makes an object of a value. It lives until it is released.
     pub fn put(&self, value: Bytes) -> Result<Number, SubmitError> {
+        self.put_in(&mut *self.open_state()?, value)
+    }
+
+    /// Makes an object of a large argument, or gives one again that is equal and still there. It
+    /// lives until it was released as often as it was given, and the last task that depends on it has
+    /// ended. Those `beside` which it is to stand are not given: each argument of a call is its own.
+    pub fn keep(&self, argument: &[u8], beside: &[Number]) -> Result<Number, KeepError> {
+        drop(self.open_state()?);
+        let is_shared = self.shares_memory();
+        let mark = if is_shared { Mark::of_sample(argument) } else { Mark::of_all(argument) };
+        let found = self.open_state()?.kept.find(&mark, beside);
+        if let Some((number, content)) = found {
+            if !is_shared || content.is(argument) {
+                return Ok(number);
+            }
+            self.release(vec![number])?;
+        }
+        self.make_room(argument.len() as u64)?;
+        let (content, value) = Content::of(self.gather(&[Part::Bytes(argument)]));
         let mut state = self.open_state()?;
+        let number = self.put_in(&mut state, value)?;
+        state.kept.insert(number, mark, content);
+        Ok(number)
+    }
+
+    fn put_in(&self, state: &mut State<F>, value: Bytes) -> Result<Number, SubmitError> {
         // A large value goes into a store, and costs no allowance.
         let carried_bytes = if value.len() > INLINE_LIMIT_BYTES { 0 } else { value.len() };
-        let number = self.reserve(&mut state, carried_bytes)?;
+        let number = self.reserve(state, carried_bytes)?;
         state.live.insert(number, Entry::Object);
         let value = Value::Inline(value);
         self.shared.sink.send(ClientToScheduler::Put { number, value });

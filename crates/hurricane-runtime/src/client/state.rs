@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use hurricane_core::id::Number;
 use hurricane_core::message::{Allowance, Ending, Failure, Output, SchedulerToClient, Value};
 
+use super::kept::Kept;
 use super::live::{Entry, Live};
 use super::{ConnectionError, Handle, MAX_QUEUED_OUTPUT_BYTES, Received, SubmitError};
 
@@ -41,6 +42,8 @@ pub(super) struct State<F> {
     pub(super) definitions: u32,
     pub(super) numbers: u64,
     pub(super) live: Live<F>,
+    /// Which of the objects among them are arguments.
+    pub(super) kept: Kept,
 }
 
 impl<F> Default for State<F> {
@@ -62,6 +65,7 @@ impl<F> Default for State<F> {
             definitions: 0,
             numbers: 0,
             live: Live::default(),
+            kept: Kept::default(),
         }
     }
 }
@@ -116,6 +120,9 @@ impl<F> State<F> {
 
     /// Whether the number was held and is not any more.
     pub(super) fn let_go(&mut self, number: Number) -> bool {
+        if self.kept.let_go(number) == Some(false) {
+            return false;
+        }
         let is_held = self.live.get(number).is_some_and(|entry| !entry.is_pending());
         if is_held {
             self.live.remove(number);
@@ -219,6 +226,7 @@ impl<F: Handle> State<F> {
         let ending = self.last_ending();
         self.end_pending(&ending, |_| {});
         self.live = Live::default();
+        self.kept = Kept::default();
         self.incoming.extend(lost);
         true
     }
@@ -258,6 +266,10 @@ impl<F: Handle> State<F> {
             return;
         };
         let future = future.clone();
+        for argument in self.kept.ended(number) {
+            self.live.remove(argument);
+            released.push(argument);
+        }
         let is_stored = is_stored(&ending);
         let given_back = future.end(ending);
         if is_stored && (given_back.is_some() || future.is_wanted()) {

@@ -60,6 +60,41 @@ fn a_stored_result_is_held_until_it_is_released() {
 }
 
 #[test]
+fn equal_arguments_are_one_object_until_the_last_task_has_ended() {
+    let (client, scheduler) = allowed_pair();
+    let argument = vec![1; 1 << 20];
+    let kept = client.keep(&argument, &[]).expect("there is room");
+    assert_eq!(client.keep(&argument.clone(), &[]).expect("there is room"), kept);
+    let tasks = [(); 2].map(|()| submit(&client, &[kept]).expect("it is allowed"));
+    client.release(vec![kept]).expect("it is open");
+    client.release(vec![kept]).expect("it is open");
+    let puts = |message: &&ClientToScheduler| matches!(message, ClientToScheduler::Put { .. });
+    let heard = || scheduler.heard.lock().expect("no test panics with it").clone();
+    assert_eq!(heard().iter().filter(puts).count(), 1);
+    for task in tasks {
+        assert_eq!(client.keep(&argument, &[]).expect("there is room"), kept);
+        client.release(vec![kept]).expect("it is open");
+        scheduler.ends(task, &Ending::Done(Value::Inline("x".into())));
+    }
+    let numbers = vec![kept, tasks[1]];
+    assert_eq!(scheduler.last(), ClientToScheduler::Release { numbers });
+    assert_ne!(client.keep(&argument, &[]).expect("there is room"), kept);
+    assert_eq!(heard().iter().filter(puts).count(), 2);
+}
+
+#[test]
+fn arguments_that_differ_or_stand_beside_each_other_are_objects_of_their_own() {
+    let (client, _scheduler) = allowed_pair();
+    let mut argument = vec![1; 1 << 20];
+    let first = client.keep(&argument, &[]).expect("there is room");
+    let beside = client.keep(&argument, &[first]).expect("there is room");
+    assert_ne!(first, beside);
+    argument[12_345] = 2;
+    let other = client.keep(&argument, &[]).expect("there is room");
+    assert!(other != first && other != beside);
+}
+
+#[test]
 fn output_is_bounded_and_what_was_dropped_is_counted() {
     let (client, scheduler) = pair();
     let text = "line\n".repeat(100_000);
