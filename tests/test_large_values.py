@@ -80,9 +80,9 @@ def any_client(request):
         with hurricane.Client(max_workers=2) as client:
             yield client
         return
-    with own_user(), cluster_program(port := free_port()):
-        with hurricane.Client(port=port) as client:
-            yield client
+    port = free_port()
+    with own_user(), cluster_program(port), hurricane.Client(port=port) as client:
+        yield client
 
 
 @pytest.mark.parametrize(

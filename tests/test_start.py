@@ -8,15 +8,27 @@ import sys
 MOST_MILLISECONDS = 50
 
 
-def import_milliseconds() -> float:
-    """Time `import hurricane` in a new interpreter, with all that it imports."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "import hurricane"],
+def run_python(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a new interpreter to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=True,
     )
+
+
+def assert_prints_nothing(*arguments: str) -> None:
+    """Run one that prints a list, which is empty."""
+    done = run_python(*arguments)
+    assert done.stdout == "\n"
+    assert done.stderr == ""
+
+
+def import_milliseconds() -> float:
+    """Time `import hurricane` in a new interpreter, with all that it imports."""
+    done = run_python("-X", "importtime", "-c", "import hurricane")
     [cumulative] = [
         line.split("|")[1]
         for line in done.stderr.splitlines()
@@ -44,15 +56,7 @@ def test_workers_start_before_the_rest_is_imported() -> None:
         hurricane.Client
         print(*sorted({"typing", "hurricane._delivery", "hurricane._map"} & {*sys.modules}))
     """
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "\n"
-    assert done.stderr == ""
+    assert_prints_nothing("-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}")
 
 
 def test_a_worker_imports_next_to_nothing() -> None:
@@ -64,15 +68,7 @@ def test_a_worker_imports_next_to_nothing() -> None:
         import functools
         assert functools.lru_cache and functools.partial is type(functools.partial(int))
     """
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "\n"
-    assert done.stderr == ""
+    assert_prints_nothing("-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}")
 
 
 def test_import_starts_and_configures_nothing() -> None:
@@ -83,12 +79,4 @@ def test_import_starts_and_configures_nothing() -> None:
         assert not logging.getLogger().handlers
         print(*sorted({"asyncio", "cloudpickle", "numpy", "subprocess", "tqdm"} & {*sys.modules}))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "\n"
-    assert done.stderr == ""
+    assert_prints_nothing("-c", program)

@@ -1,8 +1,10 @@
 """Imports `_pickle` without `functools`. Workers import this before anything that pickles.
 
-`_pickle` takes nothing of `functools` but `partial`, which `_functools` has. The rest of it, and
-`collections` with it, are a third of what a worker would import before its first task; whoever
-imports `functools` later gets all of it.
+When it is made, the module `_pickle` looks up one name, `functools.partial`, which `_functools`
+has. The rest of `functools`, and `collections` with it, is a third of what a worker would import
+before its first task. So while `_pickle` is made, another module that has that one name stands in
+the place of `functools`; nobody sees it after that, and whoever imports `functools` later gets the
+real one.
 """
 
 import sys
@@ -10,11 +12,11 @@ import sys
 
 def _import_pickle() -> None:
     if "functools" in sys.modules or "_pickle" in sys.modules:
-        return
+        return  # There is nothing to spare.
     from _functools import partial  # type: ignore[import-not-found]  # not in the stubs
 
     stand_in = type(sys)("functools")
-    stand_in.partial = partial  # type: ignore[attr-defined]  # modules have what is set
+    vars(stand_in)["partial"] = partial
     sys.modules["functools"] = stand_in
     try:
         import _pickle  # noqa: F401 - for those who import it next

@@ -394,7 +394,7 @@ def _keep_large(
         if keeper is None or raw.nbytes < _MIN_KEPT_BYTES:
             parts.append(raw)
         else:
-            # Each is a value of its own, which the task may write to: in one call none stands twice.
+            # In one call none stands twice: the task may write to each.
             kept = keeper.keep_buffer(raw, [found.number for found in dependencies])
             parts.append(len(dependencies))
             dependencies.append(kept)

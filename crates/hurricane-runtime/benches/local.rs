@@ -13,11 +13,11 @@ use std::{env, fs, thread};
 
 use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, Number};
-use hurricane_core::message::Definition;
-use hurricane_core::resources::Resources;
 use hurricane_runtime::client::{Connection, Received};
 use hurricane_runtime::worker_link::Job;
-use hurricane_runtime::{Local, LocalConfig, WorkerLink};
+use hurricane_runtime::{Local, WorkerLink};
+
+mod cluster;
 
 const ROUNDS: usize = 10_000;
 const STREAM: usize = 20_000;
@@ -90,20 +90,7 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        let worker = env::current_exe().expect("this program has a path");
-        let worker_command = vec![worker.into(), "worker".into()];
-        let config = LocalConfig { slots: Some(2), worker_command, setup: Bytes::new() };
-        let local = Local::start(config).expect("nothing is in the way");
-        let connection = local.connect().expect("it has just been started");
-        let definition = Definition {
-            function: Bytes::new(),
-            name: "echo".into(),
-            resources: Resources::cpus(1),
-            retries: 0,
-            timeout: None,
-            priority: 0,
-        };
-        let echo = connection.define(definition).expect("the connection is open");
+        let (local, connection, echo) = cluster::start();
         let cluster = Self { connection, echo, local };
         for _ in 0..100 {
             cluster.submit();

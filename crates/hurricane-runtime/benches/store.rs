@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hurricane_core::id::{DefinitionNumber, Number, ObjectId};
-use hurricane_core::message::{Definition, Ending, Value};
-use hurricane_core::resources::Resources;
+use hurricane_core::message::{Ending, Value};
 use hurricane_runtime::client::{Connection, Fetched, Part, Received};
 use hurricane_runtime::worker_link::Job;
-use hurricane_runtime::{Local, LocalConfig, WorkerLink};
+use hurricane_runtime::{Local, WorkerLink};
+
+mod cluster;
 
 /// So much goes each way in one measurement.
 const TOTAL_BYTES: usize = 256 << 20;
@@ -53,20 +54,7 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        let worker = env::current_exe().expect("this program has a path");
-        let worker_command = vec![worker.into(), "worker".into()];
-        let config = LocalConfig { slots: Some(2), worker_command, setup: Bytes::new() };
-        let local = Local::start(config).expect("nothing is in the way");
-        let connection = local.connect().expect("it has just been started");
-        let definition = Definition {
-            function: Bytes::new(),
-            name: "echo".into(),
-            resources: Resources::cpus(1),
-            retries: 0,
-            timeout: None,
-            priority: 0,
-        };
-        let echo = connection.define(definition).expect("the connection is open");
+        let (local, connection, echo) = cluster::start();
         Self { connection, echo, _local: local }
     }
 
