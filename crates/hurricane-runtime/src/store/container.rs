@@ -62,7 +62,7 @@ fn gather_shared(memory: &Arc<SharedMemory>, parts: &[Part<'_>]) -> io::Result<B
         borrowed.filter(|borrowed| parts.len() > 1 || borrowed.lead == 0)
     };
     let (planned, made_end) = plan(parts, borrow);
-    let made = memory.reserve(made_end)?;
+    let mut made = memory.reserve(made_end)?;
     made.write(0, &head(&planned));
     for part in planned.iter().filter(|part| part.borrowed.is_none()) {
         made.write(part.offset, part.bytes);

@@ -49,6 +49,8 @@ enum Lies {
 #[derive(Debug)]
 pub(crate) struct Block {
     pages: Pages,
+    /// Whether they take memory only when they are written to.
+    is_lazy: bool,
 }
 
 /// A segment of another process.
@@ -80,13 +82,21 @@ impl SharedMemory {
 
     /// Pages for a value of so many bytes.
     pub(crate) fn reserve(self: &Arc<Self>, length: usize) -> io::Result<Block> {
+        let mut block = self.reserve_lazily(length)?;
+        if block.is_lazy {
+            let Pages { mapping, place, .. } = &block.pages;
+            mapping.populate(place.offset, place.length);
+            block.is_lazy = false;
+        }
+        Ok(block)
+    }
+
+    /// The same for a value that may never come: it takes as much memory as is written to it.
+    pub(crate) fn reserve_lazily(self: &Arc<Self>, length: usize) -> io::Result<Block> {
         let pages = whole_pages(length.max(1)).ok_or(io::ErrorKind::OutOfMemory)?;
         let Taken { place, mapping, is_cold } = self.take(pages)?;
-        if is_cold {
-            mapping.populate(place.offset, place.length);
-        }
         let memory = Arc::clone(self);
-        Ok(Block { pages: Pages { memory, place, mapping, length } })
+        Ok(Block { pages: Pages { memory, place, mapping, length }, is_lazy: is_cold })
     }
 
     /// Bytes that lie nowhere else: they are copied here, or left where they are if that fails.
@@ -95,7 +105,7 @@ impl SharedMemory {
             return bytes;
         }
         match self.reserve(bytes.len()) {
-            Ok(block) => {
+            Ok(mut block) => {
                 block.write(0, &bytes);
                 block.into_bytes()
             }
@@ -261,10 +271,19 @@ impl SharedMemory {
 
 impl Block {
     /// Copies bytes to a place in it.
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let Pages { mapping, place, length, .. } = &self.pages;
         assert!(offset <= *length && bytes.len() <= *length - offset, "it is within");
+        if self.is_lazy {
+            // All pages at once: one by one they cost as much as the bytes.
+            mapping.populate(place.offset + offset, bytes.len());
+        }
         mapping.write(place.offset + offset, bytes);
+    }
+
+    /// What was written to it, and in between whatever was there.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.pages.as_ref()
     }
 
     /// It is written, and will not be again.

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,12 +12,17 @@ use hurricane_core::member::{Content, Digest, PIECE_BYTES};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::platform::machine;
+use crate::store::shared::{Block, SharedMemory};
+
 /// A piece that has been asked of one source for so long may be asked of another as well.
 pub(super) const DOUBLE_AFTER: Duration = Duration::from_millis(100);
 
 /// The pieces of an object.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
+    /// Where it is to lie, if there is room.
+    memory: Option<Arc<SharedMemory>>,
     state: RefCell<State>,
     changed: Notify,
 }
@@ -43,6 +49,8 @@ struct State {
 #[derive(Debug)]
 enum Kept {
     Growing(Vec<u8>),
+    /// In the place where it stays.
+    InPlace(Block),
     Whole(Bytes),
 }
 
@@ -66,20 +74,36 @@ struct Hashed {
 
 const PIECE: u64 = PIECE_BYTES as u64;
 
+impl Kept {
+    /// What was written, and in between whatever was there.
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Growing(bytes) => bytes,
+            Self::InPlace(block) => block.as_bytes(),
+            Self::Whole(bytes) => bytes,
+        }
+    }
+}
+
 impl Gathering {
+    /// Of an object that is to lie in a store, which it then is not copied into.
+    pub(super) fn in_memory(memory: &Arc<SharedMemory>) -> Self {
+        Self { memory: Some(Arc::clone(memory)), ..Self::default() }
+    }
+
     /// All of it, if it is whole.
     pub(super) fn whole(&self) -> Option<Bytes> {
         let state = &mut *self.state.borrow_mut();
         if !state.is_whole() {
             return None;
         }
-        if let Kept::Growing(bytes) = &mut state.bytes {
-            state.bytes = Kept::Whole(std::mem::take(bytes).into());
-        }
-        match &state.bytes {
-            Kept::Whole(bytes) => Some(bytes.clone()),
-            Kept::Growing(_) => unreachable!("it was just changed"),
-        }
+        let bytes = match std::mem::take(&mut state.bytes) {
+            Kept::Growing(bytes) => bytes.into(),
+            Kept::InPlace(block) => block.into_bytes(),
+            Kept::Whole(bytes) => bytes,
+        };
+        state.bytes = Kept::Whole(bytes.clone());
+        Some(bytes)
     }
 
     /// Its size, as its first source says.
@@ -105,10 +129,7 @@ impl Gathering {
         range: Range<usize>,
         use_it: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
-        match &self.state.borrow().bytes {
-            Kept::Growing(bytes) => bytes.get(range).map(use_it),
-            Kept::Whole(bytes) => bytes.get(range).map(use_it),
-        }
+        self.state.borrow().bytes.as_bytes().get(range).map(use_it)
     }
 
     /// Until something comes, or nothing more will.
@@ -199,7 +220,7 @@ impl Gathering {
     /// Takes a piece that was asked for; whether it is what can stand there.
     pub(super) fn put(&self, offset: u64, content: &Content) -> bool {
         let state = &mut *self.state.borrow_mut();
-        let is_taken = state.put(offset, content);
+        let is_taken = state.put(offset, content, self.memory.as_ref());
         if is_taken {
             state.asked.remove(&(offset / PIECE));
         }
@@ -231,7 +252,7 @@ impl State {
         })
     }
 
-    fn put(&mut self, offset: u64, content: &Content) -> bool {
+    fn put(&mut self, offset: u64, content: &Content, memory: Option<&Arc<SharedMemory>>) -> bool {
         let total = self.total_bytes.unwrap_or(content.total_bytes);
         let due = total.saturating_sub(offset).min(PIECE);
         if content.total_bytes != total || content.bytes.len() as u64 != due || due == 0 {
@@ -241,7 +262,7 @@ impl State {
         if self.has(piece) {
             return true;
         }
-        if self.total_bytes.is_none() && !self.reserve(total) {
+        if self.total_bytes.is_none() && !self.reserve(total, memory) {
             return false;
         }
         self.total_bytes = Some(total);
@@ -255,14 +276,24 @@ impl State {
     }
 
     /// Only addresses are taken by this, and no memory, until it is written to.
-    fn reserve(&mut self, total: u64) -> bool {
+    fn reserve(&mut self, total: u64, memory: Option<&Arc<SharedMemory>>) -> bool {
+        let Ok(length) = usize::try_from(total) else { return false };
+        // What cannot be is not believed so far.
+        let memory = memory.filter(|_| total <= machine::memory_bytes());
+        if let Some(block) = memory.and_then(|memory| memory.reserve_lazily(length).ok()) {
+            self.bytes = Kept::InPlace(block);
+            return true;
+        }
         let Kept::Growing(bytes) = &mut self.bytes else { return false };
-        usize::try_from(total).is_ok_and(|total| bytes.try_reserve_exact(total).is_ok())
+        bytes.try_reserve_exact(length).is_ok()
     }
 
     fn write(&mut self, offset: u64, piece: &[u8]) {
-        let Kept::Growing(bytes) = &mut self.bytes else { return };
         let begin = usize::try_from(offset).expect("there is room for all of it");
+        if let Kept::InPlace(block) = &mut self.bytes {
+            return block.write(begin, piece);
+        }
+        let Kept::Growing(bytes) = &mut self.bytes else { return };
         let end = begin + piece.len();
         if bytes.len() < begin {
             bytes.resize(begin, 0);
@@ -277,10 +308,7 @@ impl State {
     /// Goes on with the digest as far as there is no gap.
     fn hash(&mut self) {
         let (Some(hashed), Some(total)) = (&mut self.hasher, self.total_bytes) else { return };
-        let bytes: &[u8] = match &self.bytes {
-            Kept::Growing(bytes) => bytes,
-            Kept::Whole(bytes) => bytes,
-        };
+        let bytes = self.bytes.as_bytes();
         let end = usize::try_from((self.here * PIECE).min(total)).expect("so much is here");
         hashed.hasher.update(&bytes[hashed.bytes..end]);
         hashed.bytes = end;

@@ -161,7 +161,7 @@ impl Shelf {
 
     /// An object begins to come; others may have of it what is here until the guard is dropped.
     pub(super) fn expect(self: &Rc<Self>, object: ObjectId) -> Expected {
-        let gathering = Rc::<Gathering>::default();
+        let gathering = Rc::new(Gathering::in_memory(self.store.memory()));
         self.arriving.borrow_mut().insert(object, Rc::clone(&gathering));
         Expected { shelf: Rc::clone(self), object, gathering }
     }

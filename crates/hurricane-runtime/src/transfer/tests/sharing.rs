@@ -49,7 +49,10 @@ fn fetch(process: &Process, index: usize) -> Heard {
 async fn is_exact(process: &Process, heard: &Heard) {
     eventually("it was told", || !heard.borrow().is_empty()).await;
     assert_eq!(*heard.borrow(), [(OBJECT, true)]);
-    assert_eq!(process.store.get(OBJECT), Some(shared()));
+    let stored = process.store.get(OBJECT).expect("it is there");
+    assert_eq!(stored, shared());
+    let given_on = process.transfer.shelf.lingering(OBJECT).expect("it was fetched");
+    assert_eq!(given_on.as_ptr(), stored.as_ptr(), "it was gathered where it lies");
     assert!(process.transfer.shelf.look_up_arriving(OBJECT).is_none());
 }
 
