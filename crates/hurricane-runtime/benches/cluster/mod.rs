@@ -11,7 +11,7 @@ use hurricane_runtime::{Local, LocalConfig};
 
 /// Starts it: with a connection, and what its tasks are instances of. The workers are this program
 /// with the argument `worker`.
-pub fn start() -> (Local, Connection<()>, DefinitionNumber) {
+pub(crate) fn start() -> (Local, Connection<()>, DefinitionNumber) {
     let worker = env::current_exe().expect("this program has a path");
     let worker_command = vec![worker.into(), "worker".into()];
     let config = LocalConfig { slots: Some(2), worker_command, setup: Bytes::new() };
