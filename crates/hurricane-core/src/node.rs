@@ -227,6 +227,11 @@ impl Node {
         earliest(look, supervision)
     }
 
+    /// Whether there is something to run beyond what the workers have.
+    pub fn has_ready_tasks(&self) -> bool {
+        !self.tasks.has_no_ready()
+    }
+
     /// Whether nothing is assigned, no worker is busy, and no object or definition is held.
     pub fn is_idle(&self) -> bool {
         let holds_nothing = |worker: &workers::Worker| worker.held().is_none();

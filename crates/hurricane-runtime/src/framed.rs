@@ -108,14 +108,20 @@ async fn read_all(mut stream: ReadHalf<BoxedStream>, mut report: impl FnMut(Inco
             Ok(0) | Err(_) => break,
             Ok(_) => {}
         }
-        report(Incoming::Heard);
+        let mut is_whole = false;
         loop {
             match decoder.next_message() {
-                Ok(Some(frame)) => report(Incoming::Frame(frame)),
+                Ok(Some(frame)) => {
+                    is_whole = true;
+                    report(Incoming::Frame(frame));
+                }
                 Ok(None) => break,
                 // What cannot be understood cannot be gone on from either.
                 Err(_) => return report(Incoming::Closed),
             }
+        }
+        if !is_whole {
+            report(Incoming::Heard);
         }
     }
     report(Incoming::Closed);
@@ -140,6 +146,8 @@ async fn write_all(mut stream: WriteHalf<BoxedStream>, outgoing: Rc<Outgoing>) {
             timeout(LINGER, written).await.unwrap_or(Err(std::io::ErrorKind::TimedOut.into()))
         } else {
             tokio::select! {
+                // Mostly it is done at once, and nothing is to be waited for.
+                biased;
                 written = written => written,
                 () = closed_for_long(&outgoing) => Err(std::io::ErrorKind::TimedOut.into()),
             }

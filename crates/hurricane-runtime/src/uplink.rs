@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hurricane_core::id::{BootId, ConnectionId};
@@ -53,6 +53,9 @@ struct Shared<M> {
     state: RefCell<State>,
     dial: Box<dyn Fn() -> Dialing>,
     began: Instant,
+    /// When the session is looked at by itself.
+    alarm: Cell<Option<Time>>,
+    /// That is too late.
     changed: Notify,
     /// Something is to be sent.
     gathered: Notify,
@@ -78,6 +81,8 @@ struct State {
     joiner: parts::Joiner,
     /// What waits until the session takes more, or until all that is sent now is gathered.
     gatherer: Gatherer,
+    /// When that is to go out, if there is any.
+    due: Option<Due>,
     /// The parts of what is sent before it, and waits until the session takes more.
     waiting: VecDeque<Bytes>,
     /// What may wait until everything else was sent.
@@ -87,9 +92,32 @@ struct State {
     closing: Vec<JoinHandle<()>>,
 }
 
+/// When something is to go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// As soon as this thread has nothing else to do.
+    Now,
+    /// Then at the latest: with what is sent before that.
+    By(Instant),
+}
+
 impl State {
     fn is_waiting(&self) -> bool {
-        !(self.waiting.is_empty() && self.gatherer.is_empty())
+        let is_held_up = self.due == Some(Due::Now) && !self.gatherer.is_empty();
+        is_held_up || !self.waiting.is_empty()
+    }
+
+    /// What of the gathered is to go out next.
+    fn pop_due(&mut self) -> Option<Bytes> {
+        let is_due = match self.due? {
+            Due::Now => true,
+            Due::By(latest) => self.gatherer.has_full() || latest <= Instant::now(),
+        };
+        let part = if is_due { self.gatherer.pop() } else { None };
+        if self.gatherer.is_empty() {
+            self.due = None;
+        }
+        part
     }
 }
 
@@ -121,6 +149,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
                 connections: BTreeMap::new(),
                 joiner: parts::Joiner::new(MAX_MESSAGE_BYTES),
                 gatherer: Gatherer::default(),
+                due: None,
                 waiting: VecDeque::new(),
                 later: VecDeque::new(),
                 actions: Vec::new(),
@@ -128,6 +157,7 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
             }),
             dial,
             began: Instant::now(),
+            alarm: Cell::default(),
             changed: Notify::new(),
             gathered: Notify::new(),
             acknowledged: Notify::new(),
@@ -144,14 +174,33 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
     /// Sends a message, in the order of the calls: together with all that is sent until this thread
     /// has nothing else to do, or until it is flushed.
     pub(crate) fn send(&self, message: &impl Serialize) {
-        let gatherer = &mut self.shared.state.borrow_mut().gatherer;
-        if gatherer.is_empty() {
+        let state = &mut *self.shared.state.borrow_mut();
+        state.gatherer.push(message);
+        if state.due.replace(Due::Now) != Some(Due::Now) {
             self.shared.gathered.notify_one();
         }
-        gatherer.push(message);
     }
 
-    /// Has what was gathered go out.
+    /// Sends a message, in the order of the calls, with what is sent within this time, or when much
+    /// has gathered: each time that something goes out, both ends wake for it.
+    pub(crate) fn send_within(&self, time: Duration, message: &impl Serialize) {
+        let state = &mut *self.shared.state.borrow_mut();
+        state.gatherer.push(message);
+        let latest = Instant::now() + time;
+        let is_sooner = match state.due {
+            None => true,
+            Some(Due::Now) => false,
+            Some(Due::By(due)) => latest < due,
+        };
+        if is_sooner {
+            state.due = Some(Due::By(latest));
+        }
+        if is_sooner || state.gatherer.has_full() {
+            self.shared.gathered.notify_one();
+        }
+    }
+
+    /// Has what was gathered go out, unless it may wait.
     pub(crate) fn flush(&self) {
         self.shared.pump();
     }
@@ -171,18 +220,28 @@ impl<M: serde::de::DeserializeOwned + 'static> Uplink<M> {
 
     /// Ends the session, and says so to the scheduler. What was sent before is on its way.
     pub(crate) fn end(&self, reason: EndReason) {
-        self.shared.pump();
+        self.hurry();
         self.shared.handle(session::Event::End(reason));
+    }
+
+    /// Has all that was gathered go out.
+    fn hurry(&self) {
+        let mut state = self.shared.state.borrow_mut();
+        state.due = state.due.map(|_| Due::Now);
+        drop(state);
+        self.shared.pump();
     }
 
     /// Whether all that was sent has arrived.
     fn is_acknowledged(&self) -> bool {
         let state = self.shared.state.borrow();
-        !state.is_waiting() && state.later.is_empty() && state.session.unacknowledged() == 0
+        let has_gathered = !(state.gatherer.is_empty() && state.waiting.is_empty());
+        !has_gathered && state.later.is_empty() && state.session.unacknowledged() == 0
     }
 
     /// Waits until all that was sent has arrived.
     pub(crate) async fn acknowledged(&self) {
+        self.hurry();
         while !self.is_acknowledged() {
             self.shared.acknowledged.notified().await;
         }
@@ -236,18 +295,34 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
         loop {
             let deadline = self.state.borrow().session.deadline();
             let Some(deadline) = deadline else { return };
+            self.alarm.set(Some(deadline));
             let due = self.began + deadline.since(Time::default());
             let is_due = tokio::time::timeout_at(due.into(), self.changed.notified()).await;
-            if is_due.is_err() {
+            if is_due.is_err() && self.is_tick_due() {
                 self.handle(session::Event::Tick);
             }
         }
     }
 
-    /// Sends what was gathered whenever everything else that there was to do is done.
+    /// Frames have moved the deadline since, mostly.
+    fn is_tick_due(&self) -> bool {
+        let deadline = self.state.borrow().session.deadline();
+        deadline.is_some_and(|deadline| deadline <= self.now())
+    }
+
+    /// Sends what was gathered when that is due: whenever everything else that there was to do is
+    /// done, or a little later.
     async fn flush(self: Rc<Self>) {
         loop {
-            self.gathered.notified().await;
+            let gathered = self.gathered.notified();
+            let due = self.state.borrow().due;
+            match due {
+                Some(Due::By(latest)) if latest > Instant::now() => {
+                    let _ = tokio::time::timeout_at(latest.into(), gathered).await;
+                }
+                // What is due and was not sent waits for the session.
+                _ => gathered.await,
+            }
             self.pump();
         }
     }
@@ -256,20 +331,20 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
     fn pump(self: &Rc<Self>) {
         loop {
             let mut state = self.state.borrow_mut();
-            let State { session, gatherer, waiting, later, .. } = &mut *state;
-            if session.is_over() || session.is_full() {
+            if state.session.is_over() || state.session.is_full() {
                 return;
             }
-            let has_room = session.unacknowledged() < MAX_UNACKNOWLEDGED_FOR_MORE;
-            if waiting.is_empty() {
-                waiting.extend(gatherer.pop());
+            let has_room = state.session.unacknowledged() < MAX_UNACKNOWLEDGED_FOR_MORE;
+            if state.waiting.is_empty() {
+                let due = state.pop_due();
+                state.waiting.extend(due);
             }
-            if waiting.is_empty()
-                && let Some(more) = later.pop_front_if(|_| has_room)
+            if state.waiting.is_empty()
+                && let Some(more) = state.later.pop_front_if(|_| has_room)
             {
-                waiting.extend(more());
+                state.waiting.extend(more());
             }
-            let next = waiting.pop_front();
+            let next = state.waiting.pop_front();
             drop(state);
             let Some(part) = next else { return };
             self.apply(session::Event::Send(part));
@@ -292,8 +367,11 @@ impl<M: serde::de::DeserializeOwned + 'static> Shared<M> {
         if state.session.unacknowledged() == 0 {
             self.acknowledged.notify_one();
         }
+        let deadline = state.session.deadline();
         drop(state);
-        self.changed.notify_one();
+        if deadline.is_none_or(|deadline| self.alarm.get().is_none_or(|alarm| deadline < alarm)) {
+            self.changed.notify_one();
+        }
         self.tell_all();
     }
 

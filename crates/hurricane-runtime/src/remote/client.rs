@@ -15,6 +15,10 @@ use crate::client::{ConnectionError, Mailbox};
 use crate::dialing::{DialError, Dialer};
 use crate::uplink::{Event, Uplink};
 
+/// Within this time the scheduler hears what was let go, for which nobody waits: mostly with the
+/// next task.
+const RELEASE_TIME: Duration = Duration::from_millis(50);
+
 /// How long a wait may be silent.
 const SILENCE_TIME: Duration = Duration::from_secs(5);
 
@@ -63,7 +67,13 @@ impl Client {
 
     pub(super) fn say(&mut self, message: ClientToScheduler) {
         self.handed_bytes += size_of(&message);
-        self.uplink.send(&FromClient::Scheduling(message));
+        let is_release = matches!(message, ClientToScheduler::Release { .. });
+        let message = FromClient::Scheduling(message);
+        if is_release {
+            self.uplink.send_within(RELEASE_TIME, &message);
+        } else {
+            self.uplink.send(&message);
+        }
     }
 
     /// Reads a value, if somebody still wants it.

@@ -225,6 +225,43 @@ fn what_can_wait_comes_last() {
 }
 
 #[test]
+fn what_may_wait_goes_with_what_may_not_or_when_much_has_gathered() {
+    run(async {
+        let far = Far::new();
+        let (uplink, told) = near(&far);
+        let long = Duration::from_hours(1);
+        eventually("it began", || *told.borrow() == ["began"]).await;
+        uplink.send_within(long, &"one");
+        far.send("another way");
+        eventually("it came", || told.borrow().len() == 2).await;
+        assert!(far.received.borrow().is_empty());
+        assert!(!uplink.is_waiting());
+        uplink.send(&"two");
+        eventually("both came", || far.received.borrow().len() == 2).await;
+        assert_eq!(*far.received.borrow(), ["one", "two"]);
+        for _ in 0..3 {
+            uplink.send_within(long, &"x".repeat(parts::GATHERED_BYTES));
+        }
+        eventually("much came", || far.received.borrow().len() == 5).await;
+    });
+}
+
+#[test]
+fn what_may_wait_goes_in_its_time() {
+    run(async {
+        let far = Far::new();
+        let (uplink, _told) = near(&far);
+        uplink.send_within(Duration::from_hours(1), &"one");
+        uplink.send_within(Duration::from_millis(1), &"two");
+        eventually("both came", || far.received.borrow().len() == 2).await;
+        uplink.send_within(Duration::from_hours(1), &"three");
+        uplink.end(EndReason::Closed);
+        eventually("it ended", || far.received.borrow().len() == 4).await;
+        assert_eq!(far.received.borrow()[..3], ["one", "two", "three"]);
+    });
+}
+
+#[test]
 fn the_end_is_said_before_the_connection_goes() {
     run(async {
         let far = Far::new();
