@@ -84,7 +84,7 @@ impl Remote {
         Ok(remote)
     }
 
-    fn run<F: Future<Output = ()>>(
+    fn run<F: Future<Output = ()> + 'static>(
         main: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
     ) -> Result<Self, FindError> {
         let shared = Arc::new(Shared::new());
@@ -278,7 +278,19 @@ struct RemoteSink {
 impl Sink for RemoteSink {
     fn send(&self, message: ClientToScheduler) {
         self.exchange.add_to_queue(&message);
-        self.shared.inbox.push(Input::Say { client: self.client, message });
+        let is_one_of_many = matches!(message, ClientToScheduler::Submit { .. });
+        let input = Input::Say { client: self.client, message };
+        if is_one_of_many {
+            self.shared.inbox.push_one_of_many(input);
+        } else {
+            self.shared.inbox.push(input);
+        }
+    }
+
+    /// Whoever waits has submitted what they wait for.
+    fn drive(&self, _: &dyn Fn() -> bool, _: Option<Instant>) -> Option<bool> {
+        self.shared.inbox.hurry();
+        None
     }
 
     fn has_room(&self) -> bool {

@@ -33,6 +33,10 @@ use crate::uplink::{self, Uplink};
 /// After so many turns, whatever else the thread has to do comes first.
 const TURNS_IN_A_ROW: u32 = 16;
 
+/// While tasks are submitted one after the other, they gather for so long, unless somebody waits for
+/// a result: each time that some are sent, three threads wake for them.
+const GATHERING_TIME: Duration = Duration::from_millis(1);
+
 /// How often a client that had sent more than its session takes is looked after.
 const SETTLING_TIME: Duration = Duration::from_millis(10);
 
@@ -69,13 +73,19 @@ pub(super) enum Input {
     Slots,
 }
 
+impl Input {
+    fn is_submission(&self) -> bool {
+        matches!(self, Self::Say { message: ClientToScheduler::Submit { .. }, .. })
+    }
+}
+
 /// Starts the thread.
 pub(super) fn spawn<F>(
     shared: Arc<Shared>,
     main: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
 ) -> io::Result<JoinHandle<()>>
 where
-    F: Future<Output = ()>,
+    F: Future<Output = ()> + 'static,
 {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // Signals are the program's business, so the thread is born with all of them blocked.
@@ -83,7 +93,11 @@ where
     let thread = thread::Builder::new().name("hurricane".into()).spawn(move || {
         // Dropped last, whatever happens: nobody must wait for a cluster that is not there.
         let _closing = Closing(Arc::clone(&shared));
-        LocalSet::new().block_on(&runtime, main(shared));
+        LocalSet::new().block_on(&runtime, async {
+            // A task like those that read and write: what they wake it for is done before the
+            // system is asked what else has happened. If it panicked, that was shown.
+            let _ = tokio::task::spawn_local(main(shared)).await;
+        });
         // A name that is being looked up cannot be waited for.
         runtime.shutdown_background();
     });
@@ -132,6 +146,10 @@ struct Service {
     operator: Rc<Dialer>,
     clients: BTreeMap<ClientId, Client>,
     inputs: Vec<Input>,
+    /// Whether more than one task was submitted before it was looked last.
+    is_stream: bool,
+    /// Whether those who put something in count on it that it is looked soon.
+    lets_gather: bool,
     /// What goes on beside: ends of sessions that are on their way, questions, and pauses.
     beside: JoinSet<()>,
 }
@@ -144,6 +162,8 @@ impl Service {
             operator: destination.dialer(Side::Operator)?,
             clients: BTreeMap::new(),
             inputs: Vec::new(),
+            is_stream: false,
+            lets_gather: false,
             beside: JoinSet::new(),
         })
     }
@@ -166,7 +186,9 @@ impl Service {
     fn turn(&mut self) {
         while self.beside.try_join_next().is_some() {}
         let mut inputs = std::mem::take(&mut self.inputs);
-        self.shared.inbox.take(&mut inputs);
+        self.lets_gather = self.is_stream;
+        self.shared.inbox.take_and_let_gather(&mut inputs, self.lets_gather);
+        self.is_stream = inputs.iter().filter(|input| input.is_submission()).nth(1).is_some();
         for input in inputs.drain(..) {
             self.take(input);
         }
@@ -255,7 +277,9 @@ impl Service {
 
     async fn wait(&self) {
         let arrived = self.shared.inbox.arrived();
-        if self.clients.values().any(Client::is_unsettled) {
+        if self.lets_gather {
+            let _ = timeout(GATHERING_TIME, arrived).await;
+        } else if self.clients.values().any(Client::is_unsettled) {
             // Room comes with acknowledgements, of which nobody is told.
             let _ = timeout(SETTLING_TIME, arrived).await;
         } else {
