@@ -1,6 +1,7 @@
 //! One session of a node with its scheduler, from the first dial to its end: its state machine, and
 //! what must be done in the world.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// node has to do by then, so that it gets more in time.
 const GATHERED_FOR: Duration = Duration::from_millis(10);
 
+/// So many are sent at once: a quarter of what a node has to do of tasks that take next to no time,
+/// so that it gets more in time.
+const MANY_GATHERED: u32 = 256;
+
 /// Of tasks that take longer than this too few would gather.
 const LONGEST_GATHERED: Duration = Duration::from_millis(2);
 
@@ -63,6 +68,8 @@ pub(super) struct Stay<'a> {
     relay: Rc<Relay>,
     reached: Option<Reached>,
     joined: Option<Joined>,
+    /// How many ends of tasks were sent since one that did not wait for others.
+    gathered: Cell<u32>,
     wish: watch::Receiver<Wish>,
     /// The scheduler was told that this node wants to leave.
     is_leaving: bool,
@@ -91,9 +98,21 @@ impl<'a> Stay<'a> {
         let asking = Rc::clone(&uplink);
         let relay = Relay::new(Box::new(move |message| asking.send(&message)));
         let wish = common.wish.clone();
-        let (reached, joined) = (None, None);
+        let (reached, joined, gathered) = (None, None, Cell::default());
         let (is_leaving, may_leave) = (false, false);
-        Self { member, common, inbox, uplink, relay, reached, joined, wish, is_leaving, may_leave }
+        Self {
+            member,
+            common,
+            inbox,
+            uplink,
+            relay,
+            reached,
+            joined,
+            gathered,
+            wish,
+            is_leaving,
+            may_leave,
+        }
     }
 
     /// Stays until the session ends or is ended, and leaves nothing of it behind. Also tells whether
@@ -304,9 +323,11 @@ impl<'a> Stay<'a> {
         let may_wait = is_of_short_task(&message)
             && self.joined.as_ref().is_some_and(|joined| joined.machine.has_ready_tasks());
         let message = FromNode::Scheduling(message);
-        if may_wait {
+        if may_wait && self.gathered.get() < MANY_GATHERED {
+            self.gathered.set(self.gathered.get() + 1);
             self.uplink.send_within(GATHERED_FOR, &message);
         } else {
+            self.gathered.set(0);
             self.uplink.send(&message);
         }
     }
