@@ -210,8 +210,21 @@ impl Node {
 
     /// Applies one event at time `now`, and appends to `actions` what must be done about it.
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        self.handle_all(now, [event], actions);
+    }
+
+    /// Applies what happened at once, in its order: what has become possible by all of it is looked
+    /// for one time.
+    pub fn handle_all(
+        &mut self,
+        now: Time,
+        events: impl IntoIterator<Item = Event>,
+        actions: &mut Vec<Action>,
+    ) {
         let mut step = Step { now, actions };
-        self.apply(event, &mut step);
+        for event in events {
+            self.apply(event, &mut step);
+        }
         self.settle(&mut step);
     }
 

@@ -1,10 +1,14 @@
 //! `Calls`: submits calls of functions that are known already, with arguments that are simple.
 
 use std::collections::HashMap;
+use std::ffi::c_void;
+use std::mem;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hurricane_core::id::DefinitionNumber;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
@@ -20,7 +24,7 @@ const MAX_KNOWN: usize = 1_000;
 #[pyclass(frozen, module = "hurricane._native")]
 pub(crate) struct Calls {
     connection: Py<Connection>,
-    future_type: Py<PyType>,
+    future_type: Maker,
     /// Of all that stand beside each other.
     is_open: Arc<AtomicBool>,
     known: Mutex<Known>,
@@ -47,10 +51,16 @@ impl Calls {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a function, if that may still be used.
-    fn find<T>(&self, function: &Bound<'_, PyAny>, read: impl FnOnce(&Function) -> T) -> Option<T> {
+    /// What is known of a function, if that may still be used: as long as the connection has
+    /// forgotten just so many definitions.
+    fn find<T>(
+        &self,
+        function: &Bound<'_, PyAny>,
+        forgotten: u64,
+        read: impl FnOnce(&Function) -> T,
+    ) -> Option<T> {
         let known = self.known();
-        if known.forgotten != self.connection.get().forgotten() {
+        if known.forgotten != forgotten {
             return None;
         }
         known.by_address.get(&address(function)).map(read)
@@ -60,9 +70,10 @@ impl Calls {
 #[pymethods]
 impl Calls {
     #[new]
-    fn new(connection: Py<Connection>, future_type: Py<PyType>) -> Self {
+    fn new(py: Python<'_>, connection: Py<Connection>, future_type: Py<PyType>) -> Self {
         let known = Mutex::default();
-        Self { connection, future_type, is_open: Arc::new(AtomicBool::new(true)), known }
+        let is_open = Arc::new(AtomicBool::new(true));
+        Self { connection, future_type: Maker::of(py, future_type), is_open, known }
     }
 
     /// Submits a call; none if that must go the long way.
@@ -80,17 +91,17 @@ impl Calls {
         let Some(arguments) = simple::dumps_arguments(positional, named) else {
             return Ok(None);
         };
-        let Some(parts) = self.find(function, |found| found.parts.clone_ref(py)) else {
+        let forgotten = connection.forgotten();
+        let read = |found: &Function| {
+            (found.parts.clone_ref(py), found.definition, found.footprint.clone_ref(py))
+        };
+        let Some((parts, definition, footprint)) = self.find(function, forgotten, read) else {
             return Ok(None);
         };
-        let future = self.future_type.bind(py).call(parts, None)?;
+        let future = self.future_type.make(parts.bind(py))?;
         // Only now, as making the future may have run a finalizer, and that anything. From here on
         // no code of the user runs, so that the definition is not forgotten before it is used.
-        let read = |found: &Function| (found.definition, found.footprint.clone_ref(py));
-        let Some((definition, footprint)) = self.find(function, read) else {
-            return Ok(None);
-        };
-        if !footprint.get().is_unchanged(py)? {
+        if connection.forgotten() != forgotten || !footprint.get().is_unchanged(py)? {
             return Ok(None);
         }
         let future = future.cast_into::<NativeFuture>()?;
@@ -130,7 +141,8 @@ impl Calls {
 
     /// Whether this is known of a function.
     fn knows(&self, function: &Bound<'_, PyAny>, footprint: &Bound<'_, Footprint>) -> bool {
-        self.find(function, |found| found.footprint.is(footprint)).unwrap_or_default()
+        let forgotten = self.connection.get().forgotten();
+        self.find(function, forgotten, |found| found.footprint.is(footprint)).unwrap_or_default()
     }
 
     /// One for other options, which closes with this one.
@@ -146,6 +158,38 @@ impl Calls {
     /// Everything goes the long way from now on.
     fn close(&self) {
         self.is_open.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Makes instances of a class by its `__new__` alone: its `__init__` does nothing, and to call the
+/// class takes twice as long.
+struct Maker {
+    class: Py<PyType>,
+    new: ffi::newfunc,
+}
+
+impl Maker {
+    fn of(py: Python<'_>, class: Py<PyType>) -> Self {
+        // SAFETY: every class has this slot, a function of this type that lives as long as the class.
+        let new = unsafe {
+            let slot = ffi::PyType_GetSlot(class.bind(py).as_type_ptr(), ffi::Py_tp_new);
+            mem::transmute::<*mut c_void, ffi::newfunc>(slot)
+        };
+        Self { class, new }
+    }
+
+    fn make<'py>(&self, parts: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        let py = parts.py();
+        // SAFETY: the slot is that of this very class, and is called as Python does: with a tuple and
+        // no dictionary. It returns a new reference, or none with an exception set.
+        unsafe {
+            let made = (self.new)(self.class.bind(py).as_type_ptr(), parts.as_ptr(), null_mut());
+            Bound::from_owned_ptr_or_err(py, made)
+        }
+    }
+
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { class: self.class.clone_ref(py), new: self.new }
     }
 }
 

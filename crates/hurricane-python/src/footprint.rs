@@ -1,5 +1,6 @@
 //! `Footprint`: of what the bytes of a function were made, to tell whether they still say it.
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyTuple};
@@ -9,6 +10,8 @@ use pyo3::types::{PyDict, PyModule, PyString, PyTuple};
 #[pyclass(frozen, module = "hurricane._native")]
 pub(crate) struct Footprint {
     checks: Vec<Check>,
+    /// What stands in `sys`: to import that each time takes as long as the rest of a submit.
+    system: Py<PyDict>,
 }
 
 enum Check {
@@ -40,7 +43,7 @@ impl Footprint {
                 Check::Global { module, name, value } => {
                     let modules = match &modules {
                         Some(modules) => modules,
-                        None => modules.insert(loaded_modules(py)?),
+                        None => modules.insert(self.loaded_modules(py)?),
                     };
                     match modules.get_item(module)? {
                         Some(module) => match module.cast::<PyModule>() {
@@ -59,15 +62,22 @@ impl Footprint {
         }
         Ok(true)
     }
+
+    fn loaded_modules<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let modules = self.system.bind(py).get_item(intern!(py, "modules"))?;
+        let modules = modules.ok_or_else(|| PyRuntimeError::new_err("lost sys.modules"))?;
+        Ok(modules.cast_into::<PyDict>()?)
+    }
 }
 
 #[pymethods]
 impl Footprint {
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "Python's binding wants it so")]
-    fn new(checks: Vec<Bound<'_, PyTuple>>) -> PyResult<Self> {
+    fn new(py: Python<'_>, checks: Vec<Bound<'_, PyTuple>>) -> PyResult<Self> {
         let checks = checks.iter().map(check).collect::<PyResult<_>>()?;
-        Ok(Self { checks })
+        let system = py.import(intern!(py, "sys"))?.dict().unbind();
+        Ok(Self { checks, system })
     }
 
     /// Whether everything is as it was.
@@ -102,9 +112,4 @@ fn check(check: &Bound<'_, PyTuple>) -> PyResult<Check> {
             value: last()?.unbind(),
         },
     })
-}
-
-fn loaded_modules(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let sys = py.import(intern!(py, "sys"))?;
-    Ok(sys.getattr(intern!(py, "modules"))?.cast_into::<PyDict>()?)
 }

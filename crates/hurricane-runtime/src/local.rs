@@ -186,6 +186,8 @@ struct Shared {
     inbox: Inbox<Input>,
     /// The loop was woken and has not had its turn yet.
     is_called: AtomicBool,
+    /// A thread submits one task after the other.
+    is_streaming: AtomicBool,
     is_stopping: AtomicBool,
     turning: Mutex<Turning>,
     /// A thread has its turn, and will look into the inbox once more after it.
@@ -206,6 +208,7 @@ impl Shared {
             process: ProcessMark::here(),
             inbox: Inbox::new(),
             is_called: AtomicBool::new(false),
+            is_streaming: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             turning: Mutex::default(),
             is_turning: AtomicBool::new(false),

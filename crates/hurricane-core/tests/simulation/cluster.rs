@@ -45,6 +45,8 @@ pub(crate) enum Happening {
     ClientActs { client: usize },
     /// A node hears from its workers or its store.
     NodeHears { node: usize, event: hurricane_core::node::Event },
+    /// A node's machine is told what the node has heard.
+    NodeHasItsTurn { node: usize },
     /// A copy of an object has come, or has not.
     FetchEnds { node: usize, object: hurricane_core::id::ObjectId },
     /// Something happens to a worker.
@@ -258,6 +260,7 @@ impl World {
             Happening::Arrival { connection, to } => self.on_arrival(connection, to),
             Happening::ClientActs { client } => self.on_client_acts(client),
             Happening::NodeHears { node, event } => self.on_node_hears(node, event),
+            Happening::NodeHasItsTurn { node } => self.on_node_has_its_turn(node),
             Happening::FetchEnds { node, object } => self.on_fetch_ends(node, object),
             Happening::Worker { name, step } => self.on_worker_step(name, step),
             Happening::Resumes { place } => self.on_resumes(place),
@@ -274,9 +277,9 @@ impl World {
             Happening::Arrival { to: End::Listener, .. } => Some(Place::Scheduler),
             Happening::Arrival { connection, .. } => Some(self.network.dialer(*connection).0),
             Happening::ClientActs { client } => Some(Place::Client(*client)),
-            Happening::NodeHears { node, .. } | Happening::FetchEnds { node, .. } => {
-                Some(Place::Node(*node))
-            }
+            Happening::NodeHears { node, .. }
+            | Happening::NodeHasItsTurn { node }
+            | Happening::FetchEnds { node, .. } => Some(Place::Node(*node)),
             Happening::Worker { .. }
             | Happening::Resumes { .. }
             | Happening::NodeStarts

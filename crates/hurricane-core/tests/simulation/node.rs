@@ -1,6 +1,7 @@
 //! A node's process: its machine, its end of the session, its store and its workers.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use bytes::Bytes;
 use hurricane_core::id::{
@@ -32,6 +33,8 @@ pub(crate) struct NodeProcess {
     pub(crate) is_leaving: bool,
     /// Its id and its machine, once it has joined.
     membership: Option<(NodeId, Node)>,
+    /// What has happened, and its machine will be told at once.
+    heard: Vec<Event>,
     session: Session,
     joiner: Joiner,
     pub(crate) store: BTreeMap<ObjectId, Bytes>,
@@ -103,6 +106,7 @@ impl World {
             is_alive: true,
             is_leaving: false,
             membership: None,
+            heard: Vec::new(),
             joiner: new_joiner(),
             session: Session::dial(BootId(self.dice.roll())),
             store: BTreeMap::new(),
@@ -286,16 +290,31 @@ impl World {
         }
     }
 
+    /// Now and then the machine is told a little later, with what happens until then.
     fn tell_node(&mut self, index: usize, event: Event) {
-        let Self { trace, nodes, .. } = self;
-        let node = &mut nodes[index];
-        if !node.is_alive {
+        if !self.nodes[index].is_alive {
             return;
         }
-        trace.note(self.now, format_args!("{} <- {event:?}", node.name));
+        let is_told_later = event != Event::Tick && self.dice.chance(20);
+        self.nodes[index].heard.push(event);
+        if is_told_later {
+            let delay = self.dice.micros(0, 200);
+            return self.after(delay, Happening::NodeHasItsTurn { node: index });
+        }
+        self.on_node_has_its_turn(index);
+    }
+
+    pub(crate) fn on_node_has_its_turn(&mut self, index: usize) {
+        let Self { trace, nodes, .. } = self;
+        let node = &mut nodes[index];
+        let events = mem::take(&mut node.heard);
+        if !node.is_alive || events.is_empty() {
+            return;
+        }
+        trace.note(self.now, format_args!("{} <- {events:?}", node.name));
         let mut actions = Vec::new();
         let Some((_, machine)) = &mut node.membership else { return };
-        machine.handle(self.now, event, &mut actions);
+        machine.handle_all(self.now, events, &mut actions);
         for action in actions {
             self.do_for_node(index, action);
         }

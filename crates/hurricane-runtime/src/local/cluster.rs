@@ -2,6 +2,7 @@
 //! events. No thread, no socket: what concerns the world comes out as effects.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::time::Instant;
 
 use hurricane_core::id::{ClientId, NodeId, Number};
@@ -160,8 +161,17 @@ impl Cluster {
         }
     }
 
+    /// Applies an event, and those that follow it up to the next for the scheduler.
     fn apply_to_node(&mut self, now: Time, event: node::Event, effects: &mut Effects) {
-        self.node.handle(now, event, &mut self.node_actions);
+        let queue = &mut self.queue;
+        let following = iter::from_fn(|| match queue.pop_front()? {
+            Input::Node(event) => Some(event),
+            other => {
+                queue.push_front(other);
+                None
+            }
+        });
+        self.node.handle_all(now, iter::once(event).chain(following), &mut self.node_actions);
         self.carry_out_for_node(effects);
     }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use hurricane_core::node::Action;
 use tokio::runtime;
@@ -20,6 +21,10 @@ use crate::worker::{Program, Workers};
 
 /// For ending process trees, of which few end at a time.
 const BLOCKING_THREADS: usize = 4;
+
+/// How long what a thread submits in a stream gathers before the loop's next turn. To wake the loop
+/// for each would take longer than all else that is done for a short task; nothing else waits so.
+const GATHERING: Duration = Duration::from_micros(50);
 
 /// After so many turns, whatever else the thread has to do comes first.
 const TURNS_IN_A_ROW: u32 = 16;
@@ -77,7 +82,11 @@ impl Service {
             if turns.is_multiple_of(TURNS_IN_A_ROW) {
                 tokio::task::yield_now().await;
             }
-            self.wait().await;
+            if self.shared.is_streaming.swap(false, Ordering::Relaxed) {
+                self.gather().await;
+            } else {
+                self.wait().await;
+            }
         }
         self.workers.kill_all().await;
     }
@@ -95,6 +104,14 @@ impl Service {
                 other => unreachable!("any thread can do this: {other:?}"),
             }
         }
+    }
+
+    /// Lets what is being submitted gather for the next turn, and nobody wake this thread for it.
+    async fn gather(&self) {
+        self.shared.is_called.store(true, Ordering::SeqCst);
+        thread::sleep(GATHERING);
+        // What the workers have answered belongs to the same turn.
+        tokio::task::yield_now().await;
     }
 
     async fn wait(&self) {

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hurricane_core::id::{ClientId, Number, ObjectId};
@@ -53,6 +54,7 @@ impl Sink for LocalSink {
         let now = Instant::now();
         if last.is_some_and(|last| now.duration_since(last) < STREAM_PAUSE) {
             LAST_SUBMIT.set(Some(now));
+            self.shared.is_streaming.store(true, Ordering::Relaxed);
             self.shared.call_loop();
             return;
         }
