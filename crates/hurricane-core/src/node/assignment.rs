@@ -36,10 +36,12 @@ impl Node {
     pub(super) fn on_task_assigned(&mut self, assignment: Assignment, step: &mut Step) {
         self.starts.on_assigned();
         let Assignment { task, attempt, .. } = assignment;
-        if self.tasks.get(task).is_some_and(|here| here.attempt >= attempt) {
-            return;
+        if let Some(here) = self.tasks.get(task) {
+            if here.attempt >= attempt {
+                return;
+            }
+            self.end_task(task, step);
         }
-        self.end_task(task, step);
         match self.accept(assignment) {
             Ok(accepted) => {
                 self.tasks.push(task, accepted);

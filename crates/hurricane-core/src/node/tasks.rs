@@ -1,6 +1,6 @@
 //! The tasks that are here, in the order of their assignment, and which of them could start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -48,11 +48,31 @@ pub(super) enum State {
 /// All tasks that are here.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    by_id: BTreeMap<TaskId, Task>,
+    /// Boxed: a tree moves what stands beside what comes and goes.
+    by_id: BTreeMap<TaskId, Box<Task>>,
     /// The ready ones. Those that ask for the same stand in one lane, so that finding the next one
     /// that fits takes a look at each lane and not at each task.
-    lanes: BTreeMap<Resources, BTreeMap<u64, TaskId>>,
+    lanes: BTreeMap<Resources, Lane>,
     assigned: u64,
+}
+
+/// Ready tasks by their order. Nearly always one comes last and goes first.
+#[derive(Debug, Default)]
+struct Lane(VecDeque<(u64, TaskId)>);
+
+impl Lane {
+    fn insert(&mut self, order: u64, id: TaskId) {
+        match self.0.binary_search_by_key(&order, |(order, _)| *order) {
+            Ok(_) => debug_assert!(false, "a task stands in its lane once"),
+            Err(place) => self.0.insert(place, (order, id)),
+        }
+    }
+
+    fn remove(&mut self, order: u64) {
+        if let Ok(place) = self.0.binary_search_by_key(&order, |(order, _)| *order) {
+            self.0.remove(place);
+        }
+    }
 }
 
 impl Task {
@@ -97,16 +117,16 @@ impl Tasks {
     pub(super) fn push(&mut self, id: TaskId, mut task: Task) {
         self.assigned += 1;
         task.order = self.assigned;
-        let replaced = self.by_id.insert(id, task);
+        let replaced = self.by_id.insert(id, Box::new(task));
         debug_assert!(replaced.is_none(), "the older attempt was ended first");
     }
 
     pub(super) fn get(&self, id: TaskId) -> Option<&Task> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(Box::as_mut)
     }
 
     /// The task, if this attempt of it is here.
@@ -118,15 +138,21 @@ impl Tasks {
     pub(super) fn make_ready(&mut self, id: TaskId) {
         let Some(task) = self.by_id.get_mut(&id) else { return };
         task.state = State::Ready;
-        let lane = self.lanes.entry(task.definition.resources.clone()).or_default();
-        lane.insert(task.order, id);
+        let resources = &task.definition.resources;
+        match self.lanes.get_mut(resources) {
+            Some(lane) => lane.insert(task.order, id),
+            None => {
+                let lane = self.lanes.entry(resources.clone()).or_default();
+                lane.insert(task.order, id);
+            }
+        }
     }
 
     /// The ready task that was assigned first among those whose resources fit.
     pub(super) fn first_ready(&self, fits: impl Fn(&Resources) -> bool) -> Option<TaskId> {
         let fitting = self.lanes.iter().filter(|(resources, _)| fits(resources));
-        let firsts = fitting.filter_map(|(_, lane)| lane.first_key_value());
-        firsts.min_by_key(|(order, _)| **order).map(|(_, id)| *id)
+        let firsts = fitting.filter_map(|(_, lane)| lane.0.front());
+        firsts.min_by_key(|(order, _)| *order).map(|(_, id)| *id)
     }
 
     /// A ready task got room.
@@ -151,7 +177,7 @@ impl Tasks {
     pub(super) fn remove(&mut self, id: TaskId) -> Option<Task> {
         let task = self.by_id.remove(&id)?;
         leave_lane(&mut self.lanes, &task);
-        Some(task)
+        Some(*task)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -159,33 +185,35 @@ impl Tasks {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, &Task)> {
-        self.by_id.iter().map(|(id, task)| (*id, task))
+        self.by_id.iter().map(|(id, task)| (*id, task.as_ref()))
     }
 
     /// Panics if the lanes are not exactly the ready tasks.
     pub(super) fn sanity_check(&self) {
-        let is_ready = |task: &&Task| matches!(task.state, State::Ready);
-        let ready = self.by_id.values().filter(is_ready).count();
-        assert_eq!(ready, self.lanes.values().map(BTreeMap::len).sum(), "ready tasks have a lane");
-        for (resources, lane) in &self.lanes {
+        let is_ready = |task: &Task| matches!(task.state, State::Ready);
+        let ready = self.by_id.values().filter(|task| is_ready(task)).count();
+        let in_lanes = self.lanes.values().map(|lane| lane.0.len()).sum();
+        assert_eq!(ready, in_lanes, "ready tasks have a lane");
+        for (resources, Lane(lane)) in &self.lanes {
             assert!(!lane.is_empty(), "an empty lane goes");
+            assert!(lane.iter().is_sorted(), "tasks stand in their order");
             for (order, id) in lane {
                 let task = &self.by_id[id];
-                assert!(is_ready(&task), "only ready tasks stand in lanes: {task:?}");
+                assert!(is_ready(task), "only ready tasks stand in lanes: {task:?}");
                 assert_eq!((*order, resources), (task.order, &task.definition.resources));
             }
         }
     }
 }
 
-fn leave_lane(lanes: &mut BTreeMap<Resources, BTreeMap<u64, TaskId>>, task: &Task) {
+fn leave_lane(lanes: &mut BTreeMap<Resources, Lane>, task: &Task) {
     if !matches!(task.state, State::Ready) {
         return;
     }
     let resources = &task.definition.resources;
     let lane = lanes.get_mut(resources).expect("a ready task has a lane");
-    lane.remove(&task.order);
-    if lane.is_empty() {
+    lane.remove(task.order);
+    if lane.0.is_empty() {
         lanes.remove(resources);
     }
 }

@@ -1,8 +1,7 @@
 //! The two machines of a one-machine cluster, scheduler and node, each one's actions the other's
 //! events. No thread, no socket: what concerns the world comes out as effects.
 
-use std::collections::VecDeque;
-use std::iter;
+use std::mem;
 use std::time::Instant;
 
 use hurricane_core::id::{ClientId, NodeId, Number};
@@ -51,7 +50,9 @@ pub(super) struct Cluster {
     began: Instant,
     /// When the loop will see by itself what is due then.
     alarm: Option<Instant>,
-    queue: VecDeque<Input>,
+    /// What each machine has for the other.
+    for_scheduler: Vec<scheduler::Event>,
+    for_node: Vec<node::Event>,
     scheduler_actions: Vec<scheduler::Action>,
     node_actions: Vec<node::Action>,
 }
@@ -74,7 +75,8 @@ impl Cluster {
             }),
             began: Instant::now(),
             alarm: None,
-            queue: VecDeque::from([Input::Scheduler(joined)]),
+            for_scheduler: vec![joined],
+            for_node: Vec::new(),
             scheduler_actions: Vec::new(),
             node_actions: Vec::new(),
         }
@@ -83,18 +85,26 @@ impl Cluster {
     /// Applies what happened, and what is due, until both machines are quiet.
     pub(super) fn apply(&mut self, inputs: impl IntoIterator<Item = Input>, effects: &mut Effects) {
         let now = Time(micros(self.began.elapsed()));
-        self.queue.extend(inputs);
         if self.scheduler.deadline().is_some_and(|deadline| deadline <= now) {
-            self.queue.push_back(Input::Scheduler(scheduler::Event::Tick));
+            self.for_scheduler.push(scheduler::Event::Tick);
         }
         if self.node.deadline().is_some_and(|deadline| deadline <= now) {
-            self.queue.push_back(Input::Node(node::Event::Tick));
+            self.for_node.push(node::Event::Tick);
         }
-        while let Some(input) = self.queue.pop_front() {
+        for input in inputs {
             match input {
                 Input::Scheduler(event) => self.apply_to_scheduler(now, event, effects),
-                Input::Node(event) => self.apply_to_node(now, event, effects),
+                Input::Node(event) => self.for_node.push(event),
             }
+        }
+        while !(self.for_scheduler.is_empty() && self.for_node.is_empty()) {
+            self.apply_to_node(now, effects);
+            let mut events = mem::take(&mut self.for_scheduler);
+            for event in events.drain(..) {
+                self.apply_to_scheduler(now, event, effects);
+            }
+            // Its room serves what comes next.
+            self.for_scheduler = events;
         }
     }
 
@@ -150,7 +160,7 @@ impl Cluster {
                     effects.for_clients.push(ForClient::Refuse(client, reason));
                 }
                 scheduler::Action::ToNode { message, .. } => {
-                    self.queue.push_back(Input::Node(node::Event::FromScheduler(message)));
+                    self.for_node.push(node::Event::FromScheduler(message));
                 }
                 scheduler::Action::RefuseNode { reason, .. } => {
                     unreachable!("the node beside the scheduler broke the protocol: {reason}")
@@ -161,18 +171,11 @@ impl Cluster {
         }
     }
 
-    /// Applies an event, and those that follow it up to the next for the scheduler.
-    fn apply_to_node(&mut self, now: Time, event: node::Event, effects: &mut Effects) {
-        let queue = &mut self.queue;
-        let following = iter::from_fn(|| match queue.pop_front()? {
-            Input::Node(event) => Some(event),
-            other => {
-                queue.push_front(other);
-                None
-            }
-        });
-        self.node.handle_all(now, iter::once(event).chain(following), &mut self.node_actions);
-        self.carry_out_for_node(effects);
+    fn apply_to_node(&mut self, now: Time, effects: &mut Effects) {
+        if !self.for_node.is_empty() {
+            self.node.handle_all(now, self.for_node.drain(..), &mut self.node_actions);
+            self.carry_out_for_node(effects);
+        }
     }
 
     /// What is too large for a message goes into the node's store.
@@ -180,7 +183,7 @@ impl Cluster {
         if let ClientToScheduler::Put { value, .. } = message
             && let Value::Inline(bytes) = value
         {
-            *value = self.node.keep(std::mem::take(bytes), &mut self.node_actions);
+            *value = self.node.keep(mem::take(bytes), &mut self.node_actions);
             self.carry_out_for_node(effects);
         }
     }
@@ -189,13 +192,11 @@ impl Cluster {
         for action in self.node_actions.drain(..) {
             match action {
                 node::Action::ToScheduler(message) => {
-                    let event = scheduler::Event::FromNode { node: NODE, message };
-                    self.queue.push_back(Input::Scheduler(event));
+                    self.for_scheduler.push(scheduler::Event::FromNode { node: NODE, message });
                 }
                 // On one machine there is no other node to fetch from.
                 node::Action::Fetch { object } => {
-                    let event = node::Event::Fetched { object, is_here: false };
-                    self.queue.push_back(Input::Node(event));
+                    self.for_node.push(node::Event::Fetched { object, is_here: false });
                 }
                 other => effects.for_node.push(other),
             }

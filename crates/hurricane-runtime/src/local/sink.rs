@@ -52,7 +52,8 @@ impl Sink for LocalSink {
     fn nudge(&self) {
         let last = LAST_SUBMIT.get();
         let now = Instant::now();
-        if last.is_some_and(|last| now.duration_since(last) < STREAM_PAUSE) {
+        let is_soon = self.shared.is_called.load(Ordering::Relaxed);
+        if is_soon || last.is_some_and(|last| now.duration_since(last) < STREAM_PAUSE) {
             LAST_SUBMIT.set(Some(now));
             self.shared.is_streaming.store(true, Ordering::Relaxed);
             self.shared.call_loop();
