@@ -44,8 +44,11 @@ impl Node {
         }
         match self.accept(assignment) {
             Ok(accepted) => {
+                let needs_inputs = !accepted.inputs.is_empty();
                 self.tasks.push(task, accepted);
-                self.gather_inputs(task, step);
+                if needs_inputs {
+                    self.gather_inputs(task, step);
+                }
             }
             Err(failure) => {
                 let (failure, ran) = (Box::new(failure), Duration::ZERO);

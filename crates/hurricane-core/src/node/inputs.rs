@@ -7,7 +7,7 @@ use crate::id::{ObjectId, ObjectNumber, TaskId, WorkerId};
 use crate::message::{NodeToScheduler, NodeToWorker, Stored, Value};
 
 use super::objects::Presence;
-use super::tasks::State;
+use super::tasks::{State, Task};
 use super::workers::Run;
 use super::{Action, Node, Step};
 
@@ -26,14 +26,14 @@ impl Node {
     }
 
     /// The first input of this node's own that is gone meanwhile.
-    pub(super) fn first_lost_input(&self, id: TaskId) -> Option<ObjectId> {
+    pub(super) fn first_lost_input(&self, task: &Task) -> Option<ObjectId> {
         let lost = |value: &Value| match value {
             Value::Stored(Stored { object, .. }) if self.objects.is_own(*object) => {
                 self.objects.own_size_bytes(*object).is_none().then_some(*object)
             }
             Value::Stored(_) | Value::Inline(_) => None,
         };
-        self.tasks.get(id)?.inputs.iter().find_map(lost)
+        task.inputs.iter().find_map(lost)
     }
 
     /// A task cannot start without this object: it is given back.

@@ -42,14 +42,13 @@ impl Node {
             if !grant.is_for(&task.definition.resources) {
                 return;
             }
-            if !self.workers.takes(worker, expected) {
-                continue;
-            }
-            if let Some(object) = self.first_lost_input(id) {
+            if let Some(object) = self.first_lost_input(task) {
                 self.lose_input(id, object, step);
                 continue;
             }
-            self.tasks.leave_lane(id);
+            if !self.workers.takes(worker, expected) {
+                continue;
+            }
             let run = self.send_run(id, worker, step);
             self.workers.queue(worker, run);
             self.look.0.get_or_insert(step.now + LOOK);

@@ -22,7 +22,8 @@ impl Node {
             return;
         }
         while let Some(id) = self.tasks.first_ready(|resources| self.room.fits(resources)) {
-            match self.first_lost_input(id) {
+            let lost = self.tasks.get(id).and_then(|task| self.first_lost_input(task));
+            match lost {
                 Some(object) => self.lose_input(id, object, step),
                 None => self.place(id, step),
             }
@@ -173,8 +174,7 @@ impl Node {
 
     /// Sends a task to a worker, which has it from now on.
     pub(super) fn send_run(&mut self, id: TaskId, worker: WorkerId, step: &mut Step) -> Run {
-        let task = self.tasks.get_mut(id).expect("a task that starts is here");
-        task.state = State::Running(worker);
+        let task = self.tasks.hand_over(id, worker);
         let definition = task.definition_id;
         if self.workers.learn(worker, definition) {
             let (name, function) = (task.definition.name.clone(), task.definition.function.clone());

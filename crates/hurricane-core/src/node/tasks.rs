@@ -62,6 +62,9 @@ struct Lane(VecDeque<(u64, TaskId)>);
 
 impl Lane {
     fn insert(&mut self, order: u64, id: TaskId) {
+        if self.0.back().is_none_or(|(last, _)| *last < order) {
+            return self.0.push_back((order, id));
+        }
         match self.0.binary_search_by_key(&order, |(order, _)| *order) {
             Ok(_) => debug_assert!(false, "a task stands in its lane once"),
             Err(place) => self.0.insert(place, (order, id)),
@@ -69,6 +72,9 @@ impl Lane {
     }
 
     fn remove(&mut self, order: u64) {
+        if self.0.pop_front_if(|(first, _)| *first == order).is_some() {
+            return;
+        }
         if let Ok(place) = self.0.binary_search_by_key(&order, |(order, _)| *order) {
             self.0.remove(place);
         }
@@ -113,10 +119,13 @@ impl Task {
 }
 
 impl Tasks {
-    /// Adds a task behind all others.
+    /// Adds a task behind all others. It is ready if it has no inputs.
     pub(super) fn push(&mut self, id: TaskId, mut task: Task) {
         self.assigned += 1;
         task.order = self.assigned;
+        if task.inputs.is_empty() {
+            enter_lane(&mut self.lanes, id, &mut task);
+        }
         let replaced = self.by_id.insert(id, Box::new(task));
         debug_assert!(replaced.is_none(), "the older attempt was ended first");
     }
@@ -136,15 +145,8 @@ impl Tasks {
 
     /// Nothing but room is missing to this task now.
     pub(super) fn make_ready(&mut self, id: TaskId) {
-        let Some(task) = self.by_id.get_mut(&id) else { return };
-        task.state = State::Ready;
-        let resources = &task.definition.resources;
-        match self.lanes.get_mut(resources) {
-            Some(lane) => lane.insert(task.order, id),
-            None => {
-                let lane = self.lanes.entry(resources.clone()).or_default();
-                lane.insert(task.order, id);
-            }
+        if let Some(task) = self.by_id.get_mut(&id) {
+            enter_lane(&mut self.lanes, id, task);
         }
     }
 
@@ -163,10 +165,12 @@ impl Tasks {
         task
     }
 
-    /// A ready task joins the queue of a worker: its next state follows at once.
-    pub(super) fn leave_lane(&mut self, id: TaskId) {
-        let task = self.by_id.get_mut(&id).expect("a ready task is here");
+    /// A worker has a task from now on, which was ready or had room.
+    pub(super) fn hand_over(&mut self, id: TaskId, worker: WorkerId) -> &Task {
+        let task = self.by_id.get_mut(&id).expect("a task that starts is here");
         leave_lane(&mut self.lanes, task);
+        task.state = State::Running(worker);
+        task
     }
 
     pub(super) fn has_no_ready(&self) -> bool {
@@ -203,6 +207,15 @@ impl Tasks {
                 assert_eq!((*order, resources), (task.order, &task.definition.resources));
             }
         }
+    }
+}
+
+fn enter_lane(lanes: &mut BTreeMap<Resources, Lane>, id: TaskId, task: &mut Task) {
+    task.state = State::Ready;
+    let resources = &task.definition.resources;
+    match lanes.get_mut(resources) {
+        Some(lane) => lane.insert(task.order, id),
+        None => lanes.entry(resources.clone()).or_default().insert(task.order, id),
     }
 }
 

@@ -252,3 +252,18 @@ fn what_a_client_beside_the_node_puts_is_kept_if_it_is_large() {
     assert_eq!(actions, [store(1)]);
     check(node, [row(drop_own(1), [Action::Drop { object: own(1) }])]);
 }
+
+#[test]
+fn what_happens_at_once_is_seen_together() {
+    let mut node = cpu_node(1);
+    let mut actions = Vec::new();
+    // The task that was cancelled meanwhile never gets to the worker.
+    let events = [assign(1, 1), assign(2, 1), cancel(1), assign(3, 1)];
+    node.handle_all(ms(0), events, &mut actions);
+    node.sanity_check();
+    assert_eq!(actions, [teach(1, 1), run(1, 1, 1)]);
+    actions.clear();
+    node.handle_all(ms(0), [finished(1, 1), assign(4, 1)], &mut actions);
+    node.sanity_check();
+    assert_eq!(actions, [done(2), run(1, 2, 1)]);
+}
