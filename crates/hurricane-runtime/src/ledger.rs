@@ -228,12 +228,19 @@ mod tests {
     fn of_each_run_one_side_is_right() {
         const RUNS: u64 = 20_000;
         let (node, worker) = pair();
+        // A worker begins nothing that it was not sent.
+        let sent = AtomicU64::new(0);
+        let begins = |run: &u64| {
+            while sent.load(Ordering::Acquire) < *run {
+                std::thread::yield_now();
+            }
+            worker.begin(RunId(*run))
+        };
         let begun = std::thread::scope(|scope| {
-            let worker = scope.spawn(move || {
-                (1..=RUNS).filter(|run| worker.begin(RunId(*run))).collect::<Vec<u64>>()
-            });
+            let worker = scope.spawn(|| (1..=RUNS).filter(begins).collect::<Vec<u64>>());
             let mut free: Vec<u64> = Vec::new();
             for last in (10..=RUNS).step_by(10) {
+                sent.store(last, Ordering::Release);
                 let begun = node.revoke(RunId(last)).map_or(0, |run| run.0);
                 let first = free.last().copied().unwrap_or_default().max(begun) + 1;
                 free.extend(first..=last);
