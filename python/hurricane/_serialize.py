@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
         def keep_buffer(self, buffer: memoryview, beside: Sequence[int]) -> Dependency:
             """Make it, or find an equal one that stands not beside it."""
+            ...
 
     Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
