@@ -8,6 +8,10 @@ from types import ModuleType
 
 from hurricane._serialize import OWN_MODULES
 
+# What lies below such a directory was installed, be it into another environment that was made
+# visible in this one.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
 # Found for so many loaded modules; with the next import they are looked for anew.
 _known: tuple[int, tuple[str, ...]] = (0, OWN_MODULES)
 
@@ -37,7 +41,8 @@ def _is_own(module: ModuleType | None) -> bool:
 
 
 def _is_installed(file: str) -> bool:
-    return os.path.realpath(file).startswith(_installed_places())
+    path = os.path.realpath(file)
+    return path.startswith(_installed_places()) or not _INSTALLED.isdisjoint(path.split(os.sep))
 
 
 def _installed_places() -> tuple[str, ...]:
