@@ -117,6 +117,12 @@ _ALL_WORKS = (
         _ALL,
     ),
     Work(
+        "W1 wake-ups",
+        "wakeups",
+        (Row.of("W1 wake-ups", "the wake-ups of that alone", "µs", less=True),),
+        ("hurricane", "hurricane-tls"),
+    ),
+    Work(
         "W1m",
         "small",
         (Row.of("W1m", "the same, a function of `__main__`", "µs", less=True),),
