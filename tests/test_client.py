@@ -157,6 +157,13 @@ def test_status_says_what_there_is(client):
     assert "1 done" in repr(status)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 2_000])
+def test_a_stream_that_nobody_waits_for_is_run(narrow_client, count):
+    # What is submitted at once gathers before it is looked at, down to the last task.
+    futures = [narrow_client.submit(abs, -number) for number in range(count)]
+    until(lambda: all(future.done() for future in futures))
+
+
 def test_submit_after_shutdown(client):
     client.shutdown()
     for use in (
