@@ -287,3 +287,18 @@ def test_a_callback_that_raises_ends_nothing_else(client, caplog):
 
 def _wait():
     threading.Event().wait()
+
+
+def test_the_collector_looks_at_futures_that_may_be_in_a_cycle(client):
+    client.submit(sorted, ()).result()
+    plain, by_attribute, by_result, by_callback = (client.submit(sorted, ()) for _ in range(4))
+    assert not gc.is_tracked(plain)
+    by_attribute.itself = by_attribute
+    by_result.result().append(by_result)
+    by_callback.add_done_callback(lambda _, itself=by_callback: itself)
+    futures = [weakref.ref(future) for future in (plain, by_attribute, by_result, by_callback)]
+    for future in (plain, by_attribute, by_result, by_callback):
+        future.result()
+    del future, plain, by_attribute, by_result, by_callback
+    gc.collect()
+    until(lambda: [future() for future in futures] == [None] * 4)

@@ -23,4 +23,6 @@ def test_what_is_installed_in_any_environment_is_not_the_users_own(
     module = ModuleType("some_module")
     module.__file__ = str(tmp_path / place / "some_module.py")
     monkeypatch.setitem(sys.modules, "some_module", module)
+    # As if another module had been imported since.
+    monkeypatch.setattr("hurricane._project._known", (0, ()))
     assert ("some_module" in own_modules()) == is_own

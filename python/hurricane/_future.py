@@ -71,6 +71,11 @@ class Future(NativeFuture, StandardFuture[T], Generic[T]):
         @property
         def _delivery(self) -> Delivery: ...
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute; only after that it may be part of a cycle, unless by its result."""
+        self._track()
+        super().__setattr__(name, value)
+
     def cancel(self) -> bool:
         """Cancel the task, also while it runs: its worker is killed then.
 

@@ -360,6 +360,9 @@ class NativeFuture:
     def _open_here(self) -> tuple[Any, BaseException | None] | None:
         """Open what needs no help of Python's; a value and an exception, one of them None."""
 
+    def _track(self) -> None:
+        """From now on the collector of garbage looks at it: it may refer to itself."""
+
     def _keep_opened(
         self, opened: tuple[Any, BaseException | None]
     ) -> tuple[Any, BaseException | None]:

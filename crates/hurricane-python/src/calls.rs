@@ -12,6 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+use crate::collector;
 use crate::connection::Connection;
 use crate::footprint::Footprint;
 use crate::future::NativeFuture;
@@ -105,6 +106,7 @@ impl Calls {
             return Ok(None);
         }
         let future = future.cast_into::<NativeFuture>()?;
+        collector::hide(&future);
         let native = future.get();
         let submitted = connection.inner().submit(native.task(), definition, arguments, Vec::new());
         let Ok(number) = submitted else {

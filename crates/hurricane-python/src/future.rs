@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::collector;
 use crate::connection::{Connection, python_error};
 use crate::imports;
 use crate::slot::{Locked, Own, Phase, Slot, Task};
@@ -72,8 +73,12 @@ impl NativeFuture {
     }
 
     /// Keeps what was opened, unless another thread was faster; what is kept.
-    fn keep(&self, py: Python<'_>, opened: Opened) -> Opened {
-        let mut kept = self.opened();
+    fn keep(slf: &Bound<'_, Self>, opened: Opened) -> Opened {
+        let py = slf.py();
+        if opened.may_refer(py) {
+            collector::show(slf);
+        }
+        let mut kept = slf.get().opened();
         if let Some(first) = &*kept {
             let first = first.clone_ref(py);
             // Before what was made in vain is dropped, which may run code of the user.
@@ -103,16 +108,17 @@ impl NativeFuture {
     }
 
     /// What the ending gives; none if only Python can tell.
-    fn open_here(&self, py: Python<'_>) -> PyResult<Option<Opened>> {
-        if let Some(opened) = self.known(py) {
+    fn open_here(slf: &Bound<'_, Self>) -> PyResult<Option<Opened>> {
+        let (py, this) = (slf.py(), slf.get());
+        if let Some(opened) = this.known(py) {
             return Ok(Some(opened));
         }
-        let read = match &*self.phase()? {
+        let read = match &*this.phase()? {
             Phase::Ended(Ending::Done(Value::Inline(bytes))) => {
                 simple::loads(py, bytes).ok_or_else(|| PyBytes::new(py, bytes).into_any())
             }
             Phase::Brought(brought) => match &brought.value {
-                Some(value) => Err(self.own_view(py, value)?),
+                Some(value) => Err(this.own_view(py, value)?),
                 None => return Ok(None),
             },
             _ => return Ok(None),
@@ -120,9 +126,9 @@ impl NativeFuture {
         // Outside of any lock: it runs code of the user.
         let opened = match read {
             Ok(value) => Opened::Value(value.unbind()),
-            Err(pickled) => self.load(py, &pickled)?,
+            Err(pickled) => this.load(py, &pickled)?,
         };
-        Ok(Some(self.keep(py, opened)))
+        Ok(Some(Self::keep(slf, opened)))
     }
 
     /// A stored value that is here, for this one's holder alone.
@@ -239,7 +245,7 @@ impl NativeFuture {
         if !this.slot.is_ended() && this.wait(py, timeout)? == Some(false) {
             return Err(PyTimeoutError::new_err(()));
         }
-        let opened = if this.slot.is_ended() { this.open_here(py)? } else { None };
+        let opened = if this.slot.is_ended() { Self::open_here(slf)? } else { None };
         match opened {
             Some(Opened::Value(value)) => Ok(value.into_bound(py)),
             Some(Opened::Error(error)) => Err(PyErr::from_value(error.into_bound(py))),
@@ -318,8 +324,7 @@ impl NativeFuture {
 
     /// Keeps what was opened, unless another thread was faster; what is kept.
     fn _keep_opened<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         opened: (Py<PyAny>, Option<Py<PyAny>>),
     ) -> PyResult<Bound<'py, PyTuple>> {
         let opened = match opened {
@@ -327,13 +332,19 @@ impl NativeFuture {
             (value, None) => Opened::Value(value),
         };
         // A stored value is here now, whatever becomes of it in the cluster.
-        self.slot.bring(None);
-        self.keep(py, opened).into_tuple(py)
+        slf.get().slot.bring(None);
+        Self::keep(slf, opened).into_tuple(slf.py())
     }
 
     /// Opens what needs no help of Python's; as `_opened`.
-    fn _open_here<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        self.open_here(py)?.map(|opened| opened.into_tuple(py)).transpose()
+    fn _open_here<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let py = slf.py();
+        Self::open_here(slf)?.map(|opened| opened.into_tuple(py)).transpose()
+    }
+
+    /// From now on the collector of garbage looks at it: it may refer to itself.
+    fn _track(slf: &Bound<'_, Self>) {
+        collector::show(slf);
     }
 
     /// From now on, whoever ends it takes its condition. It is kept alive until then.
@@ -436,6 +447,12 @@ impl Drop for NativeFuture {
 }
 
 impl Opened {
+    fn may_refer(&self, py: Python<'_>) -> bool {
+        match self {
+            Self::Value(object) | Self::Error(object) => collector::may_refer(object.bind(py)),
+        }
+    }
+
     fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Value(value) => Self::Value(value.clone_ref(py)),

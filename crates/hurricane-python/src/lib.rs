@@ -1,6 +1,7 @@
 //! The Python face of hurricane: bindings only. What they offer is told in `_native.pyi`.
 
 mod calls;
+mod collector;
 mod command_line;
 mod connection;
 mod footprint;
