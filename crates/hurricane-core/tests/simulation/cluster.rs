@@ -323,7 +323,7 @@ impl World {
         self.note(format_args!("faults are over"));
         self.healed = Some(self.now);
         self.plan.faults_every = None;
-        self.network.heal(self.now);
+        self.network.heal(self.now, &mut self.agenda);
         for pause in self.pauses.values_mut() {
             pause.until = self.now;
         }

@@ -196,13 +196,21 @@ impl Network {
         }
     }
 
-    /// From now on nothing goes wrong any more. What is cut stays so.
-    pub(crate) fn heal(&mut self, now: Time) {
+    /// From now on nothing goes wrong any more, and what was held up comes. What is cut stays so.
+    pub(crate) fn heal(&mut self, now: Time, agenda: &mut Agenda) {
         self.is_healed = true;
         self.down_until.clear();
-        for connection in &mut self.connections {
-            connection.stalled_until = connection.stalled_until.min(now);
+        for (index, connection) in self.connections.iter_mut().enumerate() {
             connection.latency = LATENCY;
+            if connection.stalled_until <= now {
+                continue;
+            }
+            connection.stalled_until = now;
+            for to in [End::Dialer, End::Listener] {
+                for _ in &connection.directions[to as usize].parcels {
+                    agenda.add(now, Happening::Arrival { connection: index, to });
+                }
+            }
         }
     }
 
