@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use hurricane_core::id::{NodeId, ObjectNumber};
-use hurricane_core::message::{Allowance, Failure, Stored, Stream};
+use hurricane_core::message::{Allowance, Failure, Output, Stored, Stream};
+use hurricane_core::session::EndReason;
 
 use super::*;
 
