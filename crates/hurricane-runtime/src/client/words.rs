@@ -13,7 +13,7 @@ use crate::store::StoreFull;
 /// block nor ask the connection for anything, nor may it when it is dropped.
 pub trait Handle: Clone + Send + 'static {
     /// The task ended, or its stored value was lost and made anew. Gives the ending back if the
-    /// thread of [`Connection::receive`] must see to it.
+    /// thread of [`Connection::receive`](super::Connection::receive) must see to it.
     fn end(&self, ending: Ending) -> Option<Ending>;
 
     /// Its ending is there, and it will be told when what the task wrote before was received.
@@ -25,14 +25,14 @@ pub trait Handle: Clone + Send + 'static {
     }
 }
 
-/// Leaves everything to [`Connection::receive`].
+/// Leaves everything to [`Connection::receive`](super::Connection::receive).
 impl Handle for () {
     fn end(&self, ending: Ending) -> Option<Ending> {
         Some(ending)
     }
 }
 
-/// Leaves everything to [`Connection::receive`], and names what was submitted.
+/// Leaves everything to [`Connection::receive`](super::Connection::receive), and names what was submitted.
 impl Handle for u32 {
     fn end(&self, ending: Ending) -> Option<Ending> {
         Some(ending)
@@ -82,8 +82,8 @@ pub enum Received<F> {
     Stalled(Stall),
     /// A sentence for people: what this end waits for.
     Notice(Box<str>),
-    /// Nothing came in, but [`Connection::wake`] was called, or nothing is pending after
-    /// [`Connection::finish`].
+    /// Nothing came in, but [`Connection::wake`](super::Connection::wake) was called, or nothing is pending after
+    /// [`Connection::finish`](super::Connection::finish).
     Woken,
     /// The scheduler is gone, and with it every task that has not ended.
     Lost(EndReason),
@@ -126,7 +126,7 @@ pub enum SubmitError {
     /// A dependency has ended and was released: its future is done now, or in a moment.
     #[error("a dependency has ended and was released")]
     DependencyReleased,
-    /// The allowance is used up: [`Connection::wait_for_allowance`].
+    /// The allowance is used up: [`Connection::wait_for_allowance`](super::Connection::wait_for_allowance).
     #[error("the client's allowance is used up")]
     AllowanceUsedUp,
     /// Nothing can be submitted any more.
