@@ -4,6 +4,7 @@ import argparse
 import difflib
 import os
 import platform
+import random
 import subprocess
 import sys
 import time
@@ -101,7 +102,9 @@ class Session:
         for repetition in range(work.repetitions):
             if repetition and time.monotonic() > repeat_until:
                 break
-            for system in [name for name in systems if spent[name] < work.budget_seconds]:
+            for system in in_turn(systems, repetition):
+                if spent[system] >= work.budget_seconds:
+                    continue
                 began = time.monotonic()
                 try:
                     figures = run(work.name, system, work.timeout_seconds)
@@ -147,6 +150,11 @@ class Session:
         versions = ", ".join(f"{name} {self._versions[name]}" for name in self._systems)
         load = f"load {os.getloadavg()[0]:.1f} at the start"
         return f"{self._date}, commit {self._commit}, {machine()}, {load}\n{versions}"
+
+
+def in_turn(systems: Sequence[str], repetition: int) -> list[str]:
+    """Order them anew each time: what a heavy one leaves behind does not always meet the same."""
+    return random.Random(repetition).sample(systems, len(systems))
 
 
 def machine() -> str:

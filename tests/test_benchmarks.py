@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import page, report
-from benchmarks.__main__ import UnknownName, choose
+from benchmarks.__main__ import UnknownName, choose, in_turn
 from benchmarks.others import decisions
 from benchmarks.report import Measurement
 from benchmarks.run import CouldNotRun, descendants, run
@@ -242,6 +242,17 @@ def test_works_and_peers_are_chosen_by_name():
     assert choose("work", "", WORKS) == list(WORKS)
     assert choose("work", " w2, W1 ", WORKS) == ["W1", "W2"]
     assert choose("peer", "ray,hurricane", SYSTEMS) == ["hurricane", "ray"]
+
+
+def test_no_system_always_follows_the_same():
+    systems = list(SYSTEMS)
+    orders = [in_turn(systems, repetition) for repetition in range(11)]
+    assert all(sorted(order) == sorted(systems) for order in orders)
+    assert orders == [in_turn(systems, repetition) for repetition in range(11)]
+    assert (
+        len({order[order.index("hurricane") - 1] for order in orders if order[0] != "hurricane"})
+        > 2
+    )
 
 
 @pytest.mark.parametrize(
