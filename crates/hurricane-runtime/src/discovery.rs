@@ -60,8 +60,7 @@ impl Browser {
         if is_off() {
             return Err(DiscoveryError("HURRICANE_DISCOVERY is `off`".into()));
         }
-        let browsing = shared()?;
-        browsing.want(scheduler);
+        let browsing = shared(scheduler)?;
         let found = browsing.found();
         Ok(Self { scheduler, browsing, found })
     }
@@ -124,22 +123,23 @@ fn is_off() -> bool {
     env::var_os("HURRICANE_DISCOVERY").is_some_and(|value| value == "off")
 }
 
-/// What listens for all browsers of this process.
-fn shared() -> Result<Arc<Browsing>, DiscoveryError> {
+/// What listens for all browsers of this process, for one more now.
+fn shared(scheduler: Pin) -> Result<Arc<Browsing>, DiscoveryError> {
     static SHARED: Mutex<Option<(ProcessMark, Weak<Browsing>)>> = Mutex::new(None);
     // A fork may have come while another thread had the lock: its child shares with nobody then.
     let Ok(mut shared) = SHARED.try_lock().or_else(|error| match error {
         std::sync::TryLockError::Poisoned(poisoned) => Ok(poisoned.into_inner()),
         std::sync::TryLockError::WouldBlock => Err(()),
     }) else {
-        return Browsing::start();
+        return Browsing::start(scheduler);
     };
     // What a parent had lives in a thread that is not there in its forked child.
     let running = shared.as_ref().filter(|(process, _)| process.is_here());
     if let Some(running) = running.and_then(|(_, browsing)| browsing.upgrade()) {
+        running.want(scheduler);
         return Ok(running);
     }
-    let browsing = Browsing::start()?;
+    let browsing = Browsing::start(scheduler)?;
     *shared = Some((ProcessMark::here(), Arc::downgrade(&browsing)));
     Ok(browsing)
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::interfaces::Interfaces;
 use super::record::Record;
 use super::responder::{Responder, spawn};
-use super::sightings::Sightings;
+use super::sightings::{Heard, Sightings};
 use super::{DiscoveryError, Found, SERVICE, locked};
 use crate::tls::Pin;
 
@@ -38,10 +38,11 @@ pub(super) struct Browsing {
 }
 
 impl Browsing {
-    pub(super) fn start() -> Result<Arc<Self>, DiscoveryError> {
+    /// Begins to look for one.
+    pub(super) fn start(scheduler: Pin) -> Result<Arc<Self>, DiscoveryError> {
         let (asking, asked) = channel();
-        let browsing =
-            Arc::new(Self { found: watch::Sender::default(), wanted: Mutex::default(), asking });
+        let wanted = Mutex::new(vec![scheduler]);
+        let browsing = Arc::new(Self { found: watch::Sender::default(), wanted, asking });
         let responder = Responder::start()?;
         let listener = Listener::new(Arc::downgrade(&browsing), asked);
         spawn(move || listener.serve(responder))?;
@@ -76,9 +77,14 @@ struct Listener {
     asked: Receiver<()>,
     interfaces: Interfaces,
     sightings: Sightings,
+    /// Whether the responder has told of something that was not kept. Of what is said in one name it
+    /// tells the newest only, and never again what was said before: a record that is wanted only now,
+    /// or was in too large a crowd, may stay hidden behind a forged one.
+    has_refused: bool,
 }
 
 /// Why it listens no longer.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Interrupted {
     /// The networks are to be asked anew.
     AskAgain,
@@ -90,7 +96,13 @@ enum Interrupted {
 
 impl Listener {
     fn new(browsing: Weak<Browsing>, asked: Receiver<()>) -> Self {
-        Self { browsing, asked, interfaces: Interfaces::known(), sightings: Sightings::default() }
+        Self {
+            browsing,
+            asked,
+            interfaces: Interfaces::known(),
+            sightings: Sightings::default(),
+            has_refused: false,
+        }
     }
 
     fn serve(mut self, mut responder: Responder) {
@@ -100,18 +112,18 @@ impl Listener {
                 Err(_) => Interrupted::Unwell,
             };
             match interrupted {
-                Interrupted::AskAgain => {}
+                Interrupted::AskAgain if !self.has_refused => continue,
                 Interrupted::Over => return,
-                Interrupted::Unwell => {
-                    responder.stop(|| self.is_over());
-                    if self.is_over_after(PAUSE) {
-                        return;
-                    }
-                    // One that cannot be started is found not to be well.
-                    if let Ok(started) = Responder::start() {
-                        responder = started;
-                    }
-                }
+                Interrupted::AskAgain | Interrupted::Unwell => {}
+            }
+            responder.stop(|| self.is_over());
+            if interrupted == Interrupted::Unwell && self.is_over_after(PAUSE) {
+                return;
+            }
+            // One that cannot be started is found not to be well.
+            if let Ok(started) = Responder::start() {
+                responder = started;
+                self.has_refused = false;
             }
         }
     }
@@ -123,7 +135,8 @@ impl Listener {
             if let Ok(ServiceEvent::ServiceResolved(service)) = events.recv_timeout(TICK) {
                 self.hear(&service);
             }
-            match self.asked.try_recv() {
+            // Many may ask within a moment.
+            match self.asked.try_iter().last().map_or_else(|| self.asked.try_recv(), Ok) {
                 Ok(()) => return Interrupted::AskAgain,
                 Err(TryRecvError::Disconnected) => return Interrupted::Over,
                 Err(TryRecvError::Empty) => {}
@@ -145,12 +158,17 @@ impl Listener {
     fn hear(&mut self, service: &ResolvedService) {
         let Some(browsing) = self.browsing.upgrade() else { return };
         let Some(said) = Record::read(|key| service.get_property_val(key).flatten()) else {
+            self.has_refused = true;
             return;
         };
         let wanted = locked(&browsing.wanted).clone();
         self.sightings.keep(&wanted);
-        if self.sightings.hear(Instant::now(), said, zones(service), &wanted) {
-            browsing.found.send_replace(self.sightings.found());
+        match self.sightings.hear(Instant::now(), said, zones(service), &wanted) {
+            Heard::New => {
+                browsing.found.send_replace(self.sightings.found());
+            }
+            Heard::Known => {}
+            Heard::Refused => self.has_refused = true,
         }
     }
 

@@ -33,6 +33,17 @@ pub(super) struct Sightings {
     counting_since: Option<Instant>,
 }
 
+/// What came of a record that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Something is known now that was not before.
+    New,
+    /// It was known.
+    Known,
+    /// It is not kept: nobody wants it, or the key that it claims did not sign it.
+    Refused,
+}
+
 #[derive(Debug)]
 struct Sighting {
     said: Unverified,
@@ -41,25 +52,25 @@ struct Sighting {
 }
 
 impl Sightings {
-    /// Hears a record; whether something is known now that was not before.
+    /// Hears a record.
     pub(super) fn hear(
         &mut self,
         now: Instant,
         said: Unverified,
         zones: Vec<(IpAddr, u32)>,
         wanted: &[Pin],
-    ) -> bool {
+    ) -> Heard {
         let key = said.claimed_key();
         if !wanted.iter().any(|pin| pin.holds(&key)) {
-            return false;
+            return Heard::Refused;
         }
         if let Some(same) = self.known.iter_mut().find(|known| known.said == said) {
             let is_new = same.zones != zones;
             same.zones = zones;
-            return is_new;
+            return if is_new { Heard::New } else { Heard::Known };
         }
         if !self.may_check(now) || said.verify().is_none() {
-            return false;
+            return Heard::Refused;
         }
         let of_key = self.known.iter().filter(|known| known.said.claimed_key() == key).count();
         if of_key >= MAX_SIGHTINGS_OF_KEY {
@@ -69,7 +80,7 @@ impl Sightings {
             self.known.pop_front();
         }
         self.known.push_back(Sighting { said, zones });
-        true
+        Heard::New
     }
 
     /// Forgets what nobody wants any more.
@@ -147,8 +158,8 @@ mod tests {
         let (mut sightings, now, key) = (Sightings::default(), Instant::now(), key());
         let wanted = [Pin::Fingerprint(key.public().fingerprint())];
         let here = said(&key, &["10.0.0.1", "fd00::1"]);
-        assert!(sightings.hear(now, here.clone(), Vec::new(), &wanted));
-        assert!(!sightings.hear(now, here, Vec::new(), &wanted), "it is known");
+        assert_eq!(sightings.hear(now, here.clone(), Vec::new(), &wanted), Heard::New);
+        assert_eq!(sightings.hear(now, here, Vec::new(), &wanted), Heard::Known);
         assert_eq!(places(&sightings), ["10.0.0.1:12222", "[fd00::1]:12222"]);
         sightings.keep(&[]);
         assert!(sightings.found().is_empty());
@@ -158,9 +169,11 @@ mod tests {
     fn s13_what_nobody_wants_or_nobody_signed_is_not_kept() {
         let (mut sightings, now, wanted) = (Sightings::default(), Instant::now(), key());
         let other = key();
-        assert!(!sightings.hear(now, said(&other, &["10.0.0.1"]), Vec::new(), &[pin(&wanted)]));
+        let unwanted = said(&other, &["10.0.0.1"]);
         let forged = read(&record(&wanted, &["10.0.0.1"]).sign(&other)).expect("it can be read");
-        assert!(!sightings.hear(now, forged, Vec::new(), &[pin(&wanted)]));
+        for said in [unwanted, forged] {
+            assert_eq!(sightings.hear(now, said, Vec::new(), &[pin(&wanted)]), Heard::Refused);
+        }
         assert!(sightings.found().is_empty());
     }
 
@@ -172,8 +185,10 @@ mod tests {
             sightings.hear(now, forged.clone(), Vec::new(), &[pin(&wanted)]);
         }
         let good = said(&wanted, &["10.0.0.2"]);
-        assert!(!sightings.hear(now, good.clone(), Vec::new(), &[pin(&wanted)]));
-        assert!(sightings.hear(now + CHECKS_WITHIN, good, Vec::new(), &[pin(&wanted)]));
+        let mut hear_at =
+            |moment| sightings.hear(moment, good.clone(), Vec::new(), &[pin(&wanted)]);
+        assert_eq!(hear_at(now), Heard::Refused);
+        assert_eq!(hear_at(now + CHECKS_WITHIN), Heard::New);
     }
 
     #[test]
@@ -181,7 +196,8 @@ mod tests {
         let (mut sightings, now, key) = (Sightings::default(), Instant::now(), key());
         for number in 1..=6 {
             let address = format!("10.0.0.{number}");
-            assert!(sightings.hear(now, said(&key, &[&address]), Vec::new(), &[pin(&key)]));
+            let heard = sightings.hear(now, said(&key, &[&address]), Vec::new(), &[pin(&key)]);
+            assert_eq!(heard, Heard::New);
         }
         let expected = [6, 5, 4, 3].map(|number| format!("10.0.0.{number}:12222"));
         assert_eq!(places(&sightings), expected);
@@ -191,10 +207,11 @@ mod tests {
     fn an_address_of_a_link_has_the_zone_where_it_was_heard() {
         let (mut sightings, now, key) = (Sightings::default(), Instant::now(), key());
         let said = said(&key, &["fe80::1"]);
-        assert!(sightings.hear(now, said.clone(), Vec::new(), &[pin(&key)]));
+        sightings.hear(now, said.clone(), Vec::new(), &[pin(&key)]);
         assert!(places(&sightings).is_empty());
         let of_link = "fe80::1".parse().expect("it is one");
-        assert!(sightings.hear(now, said, vec![(of_link, 3)], &[pin(&key)]));
+        let zones = vec![(of_link, 3)];
+        assert_eq!(sightings.hear(now, said.clone(), zones, &[pin(&key)]), Heard::New);
         assert_eq!(places(&sightings), ["[fe80::1%3]:12222"]);
     }
 }
