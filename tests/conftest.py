@@ -17,12 +17,15 @@ from conditions import DEADLINE_SECONDS
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let programs that tests start hear Ctrl-C, also where this one was started without it.
+    """Let programs that tests start hear signals, also where this one was started without them.
 
-    Shells start what goes to the background with the signal ignored, and that is inherited.
+    Shells start what goes to the background with Ctrl-C ignored, and `nohup` what is to go on with
+    the end of a terminal ignored; and that is inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # What speaks to others does so on networks of its own: tests/lan.
     os.environ["HURRICANE_DISCOVERY"] = "off"
     config.pluginmanager.register(_OwnState())

@@ -240,3 +240,45 @@ def test_a_crash_shows_the_python_stack(client):
     assert isinstance(error, hurricane.WorkerLost)
     assert error.signal == signal.SIGSEGV
     assert "crash_here" in error.stack
+
+
+class Hostile(Exception):
+    """Does not want to be looked at."""
+
+    def __bool__(self):
+        raise SystemExit(3)
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+    def __reduce_ex__(self, protocol):
+        raise SystemExit(4)
+
+
+def raise_hostile():
+    raise Hostile("hostile")
+
+
+class BadNote:
+    """A note that cannot be shown."""
+
+    def __str__(self):
+        raise SystemExit(5)
+
+
+def raise_with_notes(notes):
+    error = ValueError("noted")
+    error.__notes__ = notes
+    raise error
+
+
+def test_an_exception_that_cannot_be_looked_at_is_told_nevertheless(narrow_client):
+    worker = narrow_client.submit(os.getpid).result()
+    with pytest.raises(hurricane.TaskFailed, match="hostile"):
+        narrow_client.submit(raise_hostile).result()
+    for notes in (5, [BadNote()]):
+        error = narrow_client.submit(raise_with_notes, notes).exception()
+        assert isinstance(error, ValueError)
+        assert str(error) == "noted"
+        assert "raise_with_notes" in str(error.__cause__)
+    assert narrow_client.submit(os.getpid).result() == worker

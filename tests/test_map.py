@@ -4,6 +4,7 @@ import itertools
 import os
 import struct
 import sys
+import threading
 import time
 from copy import copy
 from signal import Signals as Signal
@@ -351,3 +352,133 @@ def test_a_slow_first_call_does_not_keep_the_rest_apart(client):
     count = 150_000
     assert sum(client.map(wait_once, range(count))) == sum(range(count))
     assert client.status()["tasks"]["done"] < count // 40
+
+
+def append_to(numbers):
+    numbers.append(0)
+    return len(numbers)
+
+
+def are_one(left, right):
+    return left is right
+
+
+@pytest.mark.parametrize("chunksize", [None, 100])
+def test_items_of_a_group_share_nothing(client, chunksize):
+    shared = [0]
+    lengths = list(client.map(append_to, [shared] * 1_000, chunksize=chunksize))
+    assert lengths == [2] * 1_000
+    assert shared == [0]
+
+
+def test_the_arguments_of_one_item_share_what_they_shared(client):
+    lists = [[index] for index in range(300)]
+    assert all(client.map(are_one, lists, lists, chunksize=100))
+
+
+def give_awkward(number):
+    return AwkwardToRead(number)
+
+
+class AwkwardToRead:
+    """Cannot be unpickled in the program, for some numbers."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return read_awkward, (self.number,)
+
+
+def read_awkward(number):
+    if number % 100 == 5:
+        raise ValueError(f"not {number}")
+    return number
+
+
+@pytest.mark.parametrize("chunksize", [None, 50])
+def test_a_result_that_cannot_be_read_is_alone_in_that(client, chunksize):
+    results = client.map(give_awkward, range(300), chunksize=chunksize)
+    outcomes = []
+    while len(outcomes) < 300:
+        try:
+            outcomes.append(next(results))
+        except hurricane.NotSerializable as error:
+            outcomes.append(str(error.__cause__))
+    expected = [f"not {number}" if number % 100 == 5 else number for number in range(300)]
+    assert outcomes == expected
+
+
+def log_and_give(log, number):
+    with open(log, "a") as file:
+        file.write(f"{number}\n")
+    return (i for i in ()) if number == 5 else [number]
+
+
+def test_a_result_that_cannot_be_written_is_alone_in_that_and_runs_once(client, tmp_path):
+    log = tmp_path / "log"
+    results = client.map(log_and_give, [str(log)] * 10, range(10), chunksize=10)
+    outcomes = []
+    while len(outcomes) < 10:
+        try:
+            outcomes.append(next(results))
+        except hurricane.NotSerializable:
+            outcomes.append(None)
+    assert outcomes == [None if number == 5 else [number] for number in range(10)]
+    assert len(log.read_text().splitlines()) == 10
+
+
+def write_mark(directory, number):
+    (directory / str(number)).touch()
+    return number
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_what_nobody_has_asked_for_is_called_all_the_same(tmp_path, is_kept):
+    numbers = (number for number in range(2_000))
+    with hurricane.Client(max_workers=1) as client:
+        results = client.map(write_mark, itertools.repeat(tmp_path), numbers)
+        if not is_kept:
+            del results
+    assert len(list(tmp_path.iterdir())) == 2_000
+    if is_kept:
+        assert list(results) == list(range(2_000))
+
+
+def test_inputs_without_an_end_do_not_make_others_endless(tmp_path):
+    with hurricane.Client(max_workers=1) as client:
+        results = client.map(add, range(500), itertools.repeat(2), itertools.count())
+    assert list(results) == [2 * number + 2 for number in range(500)]
+    source = Input([itertools.repeat(1), itertools.count()])
+    assert (source.length, source.is_endless) == (None, True)
+    source = Input([itertools.repeat(1, 3), itertools.cycle("ab")])
+    assert (source.length, source.is_endless) == (None, False)
+
+
+def test_what_cannot_be_read_at_the_end_is_told_to_who_asks():
+    def numbers():
+        yield from range(2_000)
+        raise ValueError("no more")
+
+    with hurricane.Client(max_workers=1) as client:
+        results = client.map(add, numbers())
+    assert list(itertools.islice(results, 2_000)) == list(range(2_000))
+    with pytest.raises(ValueError, match="no more"):
+        next(results)
+
+
+def wait_for(path):
+    until(path.exists)
+
+
+def test_a_second_thread_is_told_that_results_are_for_one(client, tmp_path):
+    results = client.map(wait_for, [tmp_path / "gate"])
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(next(results)))
+    thread.start()
+    until(results._chunks._advancing.locked)
+    with pytest.raises(ValueError, match="another thread"):
+        next(results)
+    (tmp_path / "gate").touch()
+    thread.join()
+    assert taken == [None]

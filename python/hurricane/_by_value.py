@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pickle import PickleBuffer
 from typing import Any
 
@@ -19,6 +20,9 @@ from cloudpickle import cloudpickle as tracker
 
 # cloudpickle keeps the list of such modules for the whole process, and others may use it as well.
 _listing = threading.RLock()
+
+# What `functools.cache` and `functools.lru_cache` make of a function.
+_CachedFunction: Any = type(lru_cache(lambda: None))
 
 # The bytes of classes that came here by value, which stay the same.
 _definitions: "weakref.WeakKeyDictionary[type, bytes]" = weakref.WeakKeyDictionary()
@@ -58,11 +62,23 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, type) and _is_from_elsewhere(obj):
             return _find_class, (_identity(obj), obj.__module__, obj.__qualname__, _defined(obj))
+        if isinstance(obj, _CachedFunction) and _goes_by_value(obj):
+            # By its name, nobody else would find it.
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
         if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
             # cloudpickle would send a copy of the whole text in place of an open file.
             msg = f"cannot pickle {type(obj).__name__!r} object"
             raise TypeError(msg)
         return super().reducer_override(obj)
+
+
+def _goes_by_value(function: Any) -> bool:
+    found = tracker._lookup_module_and_qualname(function)
+    return found is None or tracker._is_registered_pickle_by_value(found[0])
+
+
+def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return lru_cache(**parameters)(function)
 
 
 def _is_from_elsewhere(kind: type) -> bool:

@@ -165,9 +165,11 @@ class Client(Executor):
     ) -> Iterator[T]:
         """Call a function with each item, as the built-in `map` does, in the workers.
 
-        Inputs that all have a length, the shortest of them up to 100,000, are submitted at once.
-        Others are read as the results are consumed: at most 1,000 items ahead for each slot, or
-        100,000 of inputs with a length.
+        Inputs that all have a length, the shortest of them up to 100,000, are submitted at once;
+        `itertools.repeat`, `count` and `cycle` may be among them. Others are read as the results
+        are consumed: at most 1,000 items ahead for each slot, or 100,000 of inputs with a length.
+        If nobody consumes any, the rest is read when the client ends. One thread at a time may take
+        results.
 
         Parameters
         ----------
@@ -413,6 +415,8 @@ class Handle:
             return
         if cancel_futures:
             delivery.cancel_waiting()
+        elif wait:
+            delivery.read_all()
         if self._is_nested:
             if wait:
                 delivery.wait_for_pending()
@@ -435,8 +439,9 @@ class Handle:
         self.calls.close()
 
     def __del__(self) -> None:
-        # As in the standard library: what was submitted still runs.
-        if not self._is_nested:
+        # As in the standard library: what was submitted still runs. When the interpreter ends, all is
+        # over already, and the modules are being taken apart.
+        if not self._is_nested and not self.delivery.is_over():
             self.delivery.finish()
 
 

@@ -1,7 +1,8 @@
 """The zipped inputs of a `map`, taken in groups: for each iterable a column of values."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, cycle, islice, repeat
+from operator import length_hint
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -23,7 +24,10 @@ class Input:
     Attributes
     ----------
     length : int | None
-        How many items there are, if all iterables have a length.
+        How many items there are, if all iterables have a length, or have no end: those of
+        `itertools`.
+    is_endless : bool
+        Whether there is no end.
 
     Examples
     --------
@@ -33,7 +37,9 @@ class Input:
     """
 
     def __init__(self, iterables: Sequence[Iterable[Any]]) -> None:
-        self.length = _shortest(iterables)
+        ending = [iterable for iterable in iterables if not _has_no_end(iterable)]
+        self.is_endless = not ending and bool(iterables)
+        self.length = None if self.is_endless else _shortest(ending)
         self._sequences: Sequence[Any] = ()
         self._rows: Iterator[tuple[Any, ...]] = iter(())
         self._offset = 0
@@ -85,6 +91,12 @@ class Input:
         if start >= end:
             return None
         return tuple(sequence[start:end] for sequence in self._sequences)
+
+
+def _has_no_end(iterable: Iterable[Any]) -> bool:
+    if type(iterable) is repeat:
+        return length_hint(iterable, -1) < 0
+    return type(iterable) in (count, cycle)
 
 
 def _shortest(iterables: Sequence[Iterable[Any]]) -> int | None:

@@ -47,6 +47,11 @@ _MAX_DEFINITIONS = 1_000
 _MAX_DEFINITION_BYTES = 64 << 20
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hurricane._map import Mapping
+
+
 class Delivery:
     """Submits tasks over a connection and ends their futures.
 
@@ -72,6 +77,8 @@ class Delivery:
         self.cluster = cluster
         self.measured = _Measurements()
         self.broken: BaseException | None = None
+        # Of these, nobody has asked for a result: all of their calls are wanted, as of others.
+        self.unread: set[Mapping] = set()
         self.is_forked = False
         self._connection = connection
         self._waiting = waiting
@@ -100,11 +107,16 @@ class Delivery:
         """How many default tasks may run at a time, as far as one can know."""
         return self._place.slots()
 
+    @property
+    def own_modules(self) -> Sequence[str]:
+        """The modules that the other end has not got."""
+        return self._place.own_modules()
+
     # Submitting.
 
     def encode(self, function: Callable[..., Any], name: str | None = None) -> Function:
         """Pickle a function so that workers can make it of that."""
-        return encode_function(function, name, self._place.own_modules())
+        return encode_function(function, name, self.own_modules)
 
     def submit(
         self,
@@ -147,7 +159,7 @@ class Delivery:
 
     def put(self, value: Any) -> Object:
         """Make an object."""
-        number = self._put(dumps_parts(value, self._place.own_modules()))
+        number = self._put(dumps_parts(value, self.own_modules))
         return Object(number, self)
 
     def keep_buffer(self, buffer: memoryview, beside: Sequence[int]) -> Object:
@@ -175,7 +187,7 @@ class Delivery:
         positional: tuple[Any, ...],
         named: dict[str, Any],
     ) -> None:
-        own_modules = self._place.own_modules()
+        own_modules = self.own_modules
         arguments, dependencies = dumps_arguments(positional, named, self, own_modules)
         while True:
             numbers = [found.number for found in dependencies]
@@ -307,6 +319,13 @@ class Delivery:
             with suppress(RuntimeError):  # All is over anyway.
                 self._connection.finish()
 
+    def read_all(self) -> None:
+        """Submit all calls of `map` that are wanted."""
+        while self.unread and not self.is_forked:
+            # What reading raises comes to whoever asks for the results.
+            with suppress(Exception):
+                self.unread.pop().read_all()
+
     def cancel_waiting(self) -> None:
         """Cancel every task that does not run yet."""
         with suppress(RuntimeError):  # All is over anyway.
@@ -316,6 +335,10 @@ class Delivery:
         """Cancel every task, also those that run."""
         with suppress(RuntimeError):  # All is over anyway.
             self._connection.cancel_all()
+
+    def is_over(self) -> bool:
+        """Whether everything that there was to do is done."""
+        return self._is_over.is_set()
 
     def is_of(self, connection: Connection) -> bool:
         """Whether this is the delivery of that connection."""
@@ -344,6 +367,7 @@ class Delivery:
     def kill(self) -> None:
         """End everything at once: tasks, workers, threads."""
         self._is_ending = True
+        self.unread.clear()
         self._connection.close()
         if self.cluster is not None:
             self.cluster.stop()

@@ -42,9 +42,10 @@ def _finish_all() -> None:
     if _was_interrupted():
         for delivery in living:
             delivery.kill()
-    for delivery in living:
-        delivery.finish()
     try:
+        for delivery in living:
+            delivery.read_all()
+            delivery.finish()
         for delivery in living:
             delivery.wait_until_finished()
     except BaseException:

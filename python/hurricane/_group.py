@@ -1,13 +1,15 @@
 """What a worker runs for a group of items of a `map`. Workers import this: it imports little.
 
 Lists of nothing but integers, or of nothing but floats, go back packed: that takes a fraction of
-the time of pickling them, at both ends.
+the time of pickling them, at both ends. What is no constant goes back item by item.
 """
 
 import sys
 from time import perf_counter
 
+from hurricane._apart import Rows, Values, are_constant
 from hurricane._native import pack_numbers
+from hurricane._reuse import is_unchanging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,16 +33,26 @@ class Group:
     def __init__(self, function: "Callable[..., Any]") -> None:
         self.function = function
 
+    @property
+    def calls_unchanging(self) -> bool:
+        """Whether nothing that a group does is left behind for the next."""
+        return is_unchanging(self.function)
+
     def __call__(
         self, *columns: "Sequence[Any]"
-    ) -> "tuple[float, list[Any] | bytes, dict[int, bytes]]":
+    ) -> "tuple[float, list[Any] | bytes | Values, dict[int, bytes]]":
         """Call the function with each row.
+
+        Parameters
+        ----------
+        *columns
+            A column of values for each argument, or `Rows` alone.
 
         Returns
         -------
         tuple
-            Seconds it took; the values, None where there is none, or all of them packed; and the
-            descriptions of the exceptions, by their places.
+            Seconds it took; the values, None where there is none, all of them packed, or each
+            pickled for itself; and the descriptions of the exceptions, by their places.
         """
         began = perf_counter()
         count = len(columns[0])
@@ -53,7 +65,10 @@ class Group:
                 failures[len(values)] = self._describe(error)
                 values.append(None)
         seconds = perf_counter() - began
-        return seconds, pack_numbers(values) or values, failures
+        packed = pack_numbers(values)
+        if packed is None and count > 1 and not are_constant(values):
+            return seconds, Values.written(values, self._describe), failures
+        return seconds, packed or values, failures
 
     def _describe(self, error: BaseException) -> bytes:
         from hurricane._serialize import describe_exception
@@ -73,7 +88,10 @@ def _call_each(
     By loops in Python: its own functions are called twice as fast from there as from `map`.
     """
     rest = [column[len(values) :] for column in columns] if values else columns
-    if len(rest) == 1:
+    if type(columns[0]) is Rows:
+        for row in rest[0]:
+            values.append(function(*row))
+    elif len(rest) == 1:
         for item in rest[0]:
             values.append(function(item))
     else:

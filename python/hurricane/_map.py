@@ -2,6 +2,8 @@
 
 How many items make a task stands in `_sizes.py`. An item that ends its worker, or cannot be
 pickled, must not take its group along: a group that fails as a whole is tried again item by item.
+Nor must it be seen which items make a group: they share nothing. Only of a function that keeps
+something between calls, those of one group are calls; so they are grouped if somebody asks for it.
 
 Nobody is called back for what ends as it should: futures that are only waited for, one after the
 other, cost the least.
@@ -16,14 +18,16 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from typing import Any, Self, TypeVar
 
+from hurricane._apart import Rows, Values, are_constant
 from hurricane._columns import Columns, Input
 from hurricane._delivery import Delivery
-from hurricane._ending import concerns_all_calls
+from hurricane._ending import concerns_all_calls, unreadable
 from hurricane._functions import name_of
 from hurricane._future import Future
 from hurricane._group import Group
 from hurricane._options import Options
 from hurricane._progress import Progress
+from hurricane._reuse import is_unchanging
 from hurricane._serialize import restore_exception
 from hurricane._sizes import MAX_EAGER_ITEMS, Measured, Sizes
 
@@ -60,10 +64,12 @@ class Mapping:
         self._progress = progress
         self._chunks: deque[_Chunk] = deque()
         self._ahead = 0
+        self._is_wanted = True
+        may_group = chunksize is not None or is_unchanging(function)
         self._sizes = Sizes(
             delivery.slots,
             source.length,
-            1 if options.count_each_call else chunksize,
+            1 if options.count_each_call or not may_group else chunksize,
             delivery.measured.get(self._group.pickled),
         )
         self.trying_again = threading.RLock()
@@ -71,10 +77,20 @@ class Mapping:
     def begin(self) -> None:
         """Submit what is to be submitted at once."""
         if self._input.length is not None and self._input.length <= MAX_EAGER_ITEMS:
-            while self._submit_next(MAX_EAGER_ITEMS):
-                pass
+            self.read_all()
         else:
             self._read_ahead(0)
+            if not self._input.is_endless:
+                self._delivery.unread.add(self)
+
+    def read_on_demand(self) -> None:
+        """Read no more than what is asked for: from now on, somebody asks."""
+        self._delivery.unread.discard(self)
+
+    def read_all(self) -> None:
+        """Submit all that is left."""
+        while self._submit_next(MAX_EAGER_ITEMS):
+            pass
 
     def next_chunk(self, consumed: int) -> "_Chunk | None":
         """Give what comes next, after `consumed` more items were consumed; None at the end."""
@@ -93,9 +109,15 @@ class Mapping:
 
     def abandon(self) -> None:
         """Cancel what is left. May be called by a finalizer."""
+        self.read_on_demand()
         self._input.close()
         for chunk in self._chunks:
             self._delivery.cancel_later(chunk.futures())
+        self._chunks.clear()
+
+    def forget_results(self) -> None:
+        """Nobody will ask for a result. May be called by a finalizer."""
+        self._is_wanted = False
         self._chunks.clear()
 
     def makes_group_of(self, columns: Columns) -> bool:
@@ -104,7 +126,10 @@ class Mapping:
 
     def submit_group(self, columns: Columns) -> Future[Any]:
         """Submit several items as one task."""
-        return self._delivery.submit(self._group, self._options, columns, {})
+        arguments: tuple[Any, ...] = columns
+        if len(columns[0]) > 1 and not all(map(are_constant, columns)):
+            arguments = (Rows(zip(*columns, strict=True), self._delivery.own_modules),)
+        return self._delivery.submit(self._group, self._options, arguments, {})
 
     def submit_single(self, columns: Columns) -> Future[Any]:
         """Submit one item as a task of its own."""
@@ -148,7 +173,8 @@ class Mapping:
         if columns is None:
             return 0
         chunk = _Chunk(self, columns, is_group=self.makes_group_of(columns))
-        self._chunks.append(chunk)
+        if self._is_wanted:
+            self._chunks.append(chunk)
         self._sizes.given(chunk.size)
         self._ahead += chunk.size
         return chunk.size
@@ -184,9 +210,22 @@ class _ResultsByChunk(Iterator[Iterable[Any]]):
         self._progress = progress
         self._is_started = False
         self._handed_out = 0
+        self._advancing = threading.Lock()
 
     def __next__(self) -> Iterable[Any]:
-        self._is_started = True
+        # What two threads at once would take for theirs, one of them would never see.
+        if not self._advancing.acquire(blocking=False):
+            msg = "another thread waits for the next of these results; take them in one"
+            raise ValueError(msg)
+        try:
+            return self._next()
+        finally:
+            self._advancing.release()
+
+    def _next(self) -> Iterable[Any]:
+        if not self._is_started:
+            self._is_started = True
+            self._mapping.read_on_demand()
         while True:
             chunk = self._mapping.next_chunk(self._handed_out)
             self._handed_out = 0
@@ -209,6 +248,8 @@ class _ResultsByChunk(Iterator[Iterable[Any]]):
         # As in the standard library: who never began to iterate wants the calls, not the results.
         if self._is_started:
             self._mapping.abandon()
+        else:
+            self._mapping.forget_results()
 
     def _wait_for(self, chunk: "_Chunk") -> None:
         try:
@@ -281,6 +322,8 @@ class _Chunk:
         if isinstance(values, bytes):
             # Numbers are small: they may be held until all are handed out.
             return _unpacked(values)
+        if isinstance(values, Values):
+            return _OutcomesApart(values, {**values.failures, **descriptions}, self._future._name)
         if not descriptions:
             return _handing_out(values)
         return _Outcomes(
@@ -328,6 +371,25 @@ class _Outcomes(Iterator[Any]):
         if self._index in self._errors:
             raise _not_an_end(self._errors.pop(self._index))
         return value
+
+
+class _OutcomesApart(Iterator[Any]):
+    """Results that are read one by one, some of which are exceptions."""
+
+    def __init__(self, values: Values, failures: dict[int, bytes], name: str) -> None:
+        self._name = name
+        self._values = values
+        self._failures = failures
+        self._places = iter(range(len(values)))
+
+    def __next__(self) -> Any:
+        index = next(self._places)
+        if index in self._failures:
+            raise _not_an_end(restore_exception(self._failures.pop(index)))
+        try:
+            return self._values.read(index)
+        except Exception as error:
+            raise unreadable(error, self._name) from error
 
 
 def _not_an_end(error: BaseException) -> BaseException:

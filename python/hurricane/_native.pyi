@@ -416,7 +416,7 @@ class WorkerLink:
     def serve(self, tools: Any) -> None:
         """Run tasks, one after the other, until the node says that this was all, or is gone.
 
-        `tools` has `loads_function`, `loads_arguments`, `dumps_parts` and `describe_exception` of
+        `tools` has `load_for_calls`, `loads_arguments`, `dumps_parts` and `describe_exception` of
         `hurricane._serialize`; `tidy_up()`, to be called after a task that printed or left other
         streams in the places of `streams` (stdout, stderr); and `are_noting`: whether these call
         `note_output` before they are written to. Returns in a forked child, too.

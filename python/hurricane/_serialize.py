@@ -134,7 +134,7 @@ def dumps_arguments(
     found: dict[int, Dependency] = {}
     _context.dependencies, _context.client = found, client
     try:
-        pickled, buffers = _dump_apart(_with_whole_bytes(positional, named), own_modules)
+        pickled, buffers = dump_apart(_with_whole_bytes(positional, named), own_modules)
     except EndedBefore:
         raise
     except Exception as error:
@@ -191,7 +191,7 @@ def dumps_parts(result: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> "P
     """
     copied, _context.copied = _context.copied, []
     try:
-        pickled, buffers = _dump_apart(_whole(result, copied), own_modules)
+        pickled, buffers = dump_apart(_whole(result, copied), own_modules)
     except Exception as error:
         raise NotSerializable(_explain(result, "the value", own_modules, error)) from error
     return [pickled, *(buffer.raw() for buffer in buffers)] if buffers else pickled
@@ -204,16 +204,13 @@ def loads_result(pickled: "Any") -> "Any":
 
 def describe_exception(error: BaseException, node_name: str, task_name: str) -> bytes:
     """Write down an exception so that it arrives, whatever it is."""
-    import traceback
-
     _context.copied = []
     own_type = type(error)
-    lines = traceback.format_exception(own_type, error, _users_part(error))
     description = (
         f"{own_type.__module__}.{own_type.__qualname__}".removeprefix("builtins."),
         _message_of(error),
-        "".join(lines),
-        [str(note) for note in getattr(error, "__notes__", ())],
+        _lines_of(error),
+        _notes_of(error),
         _dump_or_none(error),
         node_name,
         task_name,
@@ -293,14 +290,14 @@ def _input(index: int) -> "Any":
 
 
 def _dump(value: "Any", own_modules: "Sequence[str]" = OWN_MODULES) -> bytes:
-    pickled, buffers = _dump_apart(value, own_modules)
+    pickled, buffers = dump_apart(value, own_modules)
     return _gather([pickled, *(buffer.raw() for buffer in buffers)]) if buffers else pickled
 
 
-def _dump_apart(
+def dump_apart(
     value: "Any", own_modules: "Sequence[str]" = OWN_MODULES
 ) -> "tuple[bytes, list[PickleBuffer]]":
-    """Give the pickle and the large buffers that belong to it."""
+    """Give the pickle of a value and the large buffers that belong to it."""
     buffers: list[PickleBuffer] = []
     try:
         pickled = dumps(value, _PROTOCOL, buffer_callback=_collector(buffers))
@@ -475,7 +472,7 @@ def _is_fine(value: "Any", own_modules: "Sequence[str]") -> bool:
 def _dump_or_none(error: BaseException) -> bytes | None:
     try:
         return _dump(error)
-    except Exception:  # It is described in words beside.
+    except BaseException:  # It is described in words beside.
         return None
 
 
@@ -492,8 +489,25 @@ def _load_exception(pickled: bytes | None) -> BaseException | None:
 def _message_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # Written by the user, as everything about it.
+    except BaseException:  # Written by the user, as everything about it.
         return ""
+
+
+def _lines_of(error: BaseException) -> str:
+    import traceback
+
+    frames = _users_part(error)
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames))
+    except BaseException:  # Its notes, its message, or what else is looked at.
+        return "".join(traceback.format_tb(frames)) + type(error).__qualname__ + "\n"
+
+
+def _notes_of(error: BaseException) -> list[str]:
+    try:
+        return [str(note) for note in getattr(error, "__notes__", ())]
+    except BaseException:
+        return []
 
 
 def _users_part(error: BaseException) -> "Any":

@@ -15,12 +15,8 @@ from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]  #
 
 from hurricane import _quick_pickle  # noqa: F401 - first: it makes the next ones quick
 from hurricane._native import WorkerLink
-from hurricane._serialize import (
-    describe_exception,
-    dumps_parts,
-    loads_arguments,
-    loads_function,
-)
+from hurricane._reuse import load_for_calls
+from hurricane._serialize import describe_exception, dumps_parts, loads_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +69,7 @@ class _Tools:
     """What the loop calls, and what it has to know; see `hurricane._native.WorkerLink.serve`."""
 
     def __init__(self) -> None:
-        self.loads_function = loads_function
+        self.load_for_calls = load_for_calls
         self.loads_arguments = loads_arguments
         self.dumps_parts = dumps_parts
         self.describe_exception = describe_exception

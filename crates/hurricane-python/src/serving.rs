@@ -32,7 +32,8 @@ const SEARCHED_HERE_BYTES: usize = 256;
 /// What the loop needs of Python.
 #[derive(FromPyObject)]
 pub(crate) struct Tools {
-    loads_function: Py<PyAny>,
+    /// Gives a function, and whether it serves for more than one call.
+    load_for_calls: Py<PyAny>,
     loads_arguments: Py<PyAny>,
     dumps_parts: Py<PyAny>,
     describe_exception: Py<PyAny>,
@@ -60,7 +61,7 @@ pub(crate) struct Serving<'py> {
     now: Option<Instant>,
 }
 
-/// A function that runs will name; unpickled by the first of them.
+/// A function that runs will name; unpickled by the first of them, or by each if calls may change it.
 struct Definition {
     name: Box<str>,
     pickled: Bytes,
@@ -265,9 +266,12 @@ impl<'py> Serving<'py> {
         // First, since an initializer may come with it. It does not count as time of the task.
         self.now = None;
         let pickled = PyBytes::new(self.py, &definition.pickled);
-        let function = self.tools.loads_function.bind(self.py).call1((pickled,))?;
-        definition.pickled = Bytes::new();
-        definition.function = Some(function.clone().unbind());
+        let loaded = self.tools.load_for_calls.bind(self.py).call1((pickled,))?;
+        let (function, serves_again): (Bound<'py, PyAny>, bool) = loaded.extract()?;
+        if serves_again {
+            definition.pickled = Bytes::new();
+            definition.function = Some(function.clone().unbind());
+        }
         Ok(function)
     }
 
