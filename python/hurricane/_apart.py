@@ -33,10 +33,11 @@ def are_constant(values: "Sequence[Any]") -> bool:
     """
     if type(values) is range:
         return True
-    kinds = set(map(type, values))
-    if kinds == _TUPLES:
-        kinds = set(map(type, chain.from_iterable(values)))
-    return kinds <= _CONSTANT
+    others = set(map(type, values)) - _CONSTANT
+    if others == _TUPLES:
+        tuples = (value for value in values if type(value) is tuple)
+        others = set(map(type, chain.from_iterable(tuples))) - _CONSTANT
+    return not others
 
 
 class Rows(list["tuple[Any, ...]"]):
