@@ -439,8 +439,8 @@ class Handle:
         self.calls.close()
 
     def __del__(self) -> None:
-        # As in the standard library: what was submitted still runs. When the interpreter ends, all is
-        # over already, and the modules are being taken apart.
+        # As in the standard library: what was submitted still runs. When the interpreter ends, all
+        # is over already, and the modules are being taken apart.
         if not self._is_nested and not self.delivery.is_over():
             self.delivery.finish()
 
