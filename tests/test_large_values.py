@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -283,6 +284,31 @@ with hurricane.Client(max_workers=1) as client:
 """
     ended = subprocess.run([sys.executable, "-c", program], timeout=DEADLINE_SECONDS, check=False)
     assert ended.returncode == 0
+
+
+def test_a_forked_child_that_returns_leaves_its_parents_result_as_it_is(narrow_client, tmp_path):
+    may_return = tmp_path / "may_return"
+
+    def fork():
+        child = os.fork()
+        if child == 0:
+            until(may_return.exists)
+            return [np.full(2 * MIB, 7, np.uint8)]
+        return [np.full(2 * MIB, 1, np.uint8), child]
+
+    def has_ended(process):
+        try:
+            status = Path(f"/proc/{process}/stat").read_text()
+        except FileNotFoundError:
+            return True
+        return status.rpartition(") ")[2].startswith("Z")
+
+    # The pages of this one are free when the next one forks: both processes would take them.
+    assert len(narrow_client.submit(np.zeros, MIB, np.uint8).result()) == MIB
+    array, child = narrow_client.submit(fork).result()
+    may_return.touch()
+    until(lambda: has_ended(child))
+    assert (array == 1).all()
 
 
 def run_with(program, **environment):

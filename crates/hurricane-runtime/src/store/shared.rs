@@ -115,6 +115,7 @@ impl SharedMemory {
 
     /// Where bytes lie, if they lie in shared memory and begin with a page.
     pub(super) fn places_of(&self, bytes: &[u8]) -> Option<Vec<Place>> {
+        self.check_process().ok()?;
         let regions = self.regions();
         let (start, region) = region_of(&regions, bytes)?;
         let offset = bytes.as_ptr().addr() - start;
@@ -131,6 +132,7 @@ impl SharedMemory {
 
     /// Where bytes lie that somebody sees copy-on-write, if he has not written to them.
     pub(crate) fn borrow(&self, bytes: &[u8]) -> Option<Borrowed> {
+        self.check_process().ok()?;
         let borrowed = self.find_borrowed(bytes)?;
         is_untouched(bytes).then_some(borrowed)
     }
@@ -143,6 +145,7 @@ impl SharedMemory {
         access: Access,
         keeper: Keeper,
     ) -> io::Result<Bytes> {
+        self.check_process()?;
         let ranges: Vec<Range<'_>> = places.iter().map(Place::range).collect();
         let mapping = Mapping::new(&ranges, access)?;
         if length > mapping.length() {
@@ -172,6 +175,9 @@ impl SharedMemory {
 
     /// Whether whoever has these bytes may write to them.
     pub(crate) fn is_own_view(&self, bytes: &[u8]) -> bool {
+        if self.check_process().is_err() {
+            return false;
+        }
         let regions = self.regions();
         let region = region_of(&regions, bytes);
         region.is_some_and(|(_, region)| {
@@ -216,7 +222,14 @@ impl SharedMemory {
         self.arena().used_bytes()
     }
 
+    /// A forked child makes no values here: the pages it would write to are its parent's, who gives
+    /// them out as well. And it must not touch the locks: whoever held them does not exist there.
+    fn check_process(&self) -> io::Result<()> {
+        if self.process.is_here() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+    }
+
     fn take(self: &Arc<Self>, length: usize) -> io::Result<Taken> {
+        self.check_process()?;
         let mut arena = self.arena();
         loop {
             if let Some(taken) = arena.take(length) {
