@@ -115,8 +115,8 @@ impl<F: Handle> Connection<F> {
     pub fn keep(&self, argument: &[u8], beside: &[Number]) -> Result<Number, KeepError> {
         drop(self.open_state()?);
         let is_shared = self.shares_memory();
-        let mark = if is_shared { Mark::of_sample(argument) } else { Mark::of_all(argument) };
-        let found = self.open_state()?.kept.find(&mark, beside);
+        let mark_of = if is_shared { Mark::of_sample } else { Mark::of_all };
+        let found = self.open_state()?.kept.find(&mark_of(argument), beside);
         if let Some((number, content)) = found {
             if !is_shared || content.is(argument) {
                 return Ok(number);
@@ -124,7 +124,10 @@ impl<F: Handle> Connection<F> {
             self.release(vec![number])?;
         }
         self.make_room(argument.len() as u64)?;
-        let (content, value) = Content::of(self.gather(&[Part::Bytes(argument)]));
+        let value = self.gather(&[Part::Bytes(argument)]);
+        // Of what is sent: meanwhile another thread may have written to the argument.
+        let mark = mark_of(&value);
+        let (content, value) = Content::of(value);
         let mut state = self.open_state()?;
         let number = self.put_in(&mut state, value)?;
         state.kept.insert(number, mark, content);

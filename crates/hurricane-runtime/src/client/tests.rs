@@ -8,6 +8,7 @@ use hurricane_core::message::{Allowance, Failure, Output, Stored, Stream};
 use hurricane_core::session::EndReason;
 
 use super::*;
+use crate::platform::shared_memory::{Access, Mapping, MemoryFile, Range, page_bytes};
 
 const DEFINITION: DefinitionNumber = DefinitionNumber(1);
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
@@ -93,6 +94,34 @@ fn arguments_that_differ_or_stand_beside_each_other_are_objects_of_their_own() {
     argument[12_345] = 2;
     let other = client.keep(&argument, &[]).expect("there is room");
     assert!(other != first && other != beside);
+}
+
+#[test]
+fn an_argument_is_known_by_what_was_sent_of_it() {
+    let (client, scheduler) = allowed_pair();
+    // Another thread writes to it when it was looked at and not copied yet.
+    let argument = Arc::new(shared_page());
+    let written = Arc::clone(&argument);
+    let write = move || written.write(0, b"after");
+    *scheduler.before_copy.lock().expect("no test panics with it") = Some(Box::new(write));
+    argument.write(0, b"before");
+    let kept = client.keep(argument.bytes(page_bytes()), &[]).expect("there is room");
+    let Some(ClientToScheduler::Put { value: Value::Inline(sent), .. }) =
+        scheduler.heard.lock().expect("no test panics with it").pop()
+    else {
+        panic!("the argument was not sent");
+    };
+    assert!(sent.starts_with(b"after"));
+    assert_eq!(client.keep(&sent, &[]).expect("there is room"), kept);
+    argument.write(0, b"before");
+    let other = client.keep(argument.bytes(page_bytes()), &[]).expect("there is room");
+    assert_ne!(other, kept, "what was before was never sent");
+}
+
+fn shared_page() -> Mapping {
+    let file = MemoryFile::create(page_bytes()).expect("there is memory");
+    let whole = Range { file: &file, offset: 0, length: page_bytes() };
+    Mapping::new(&[whole], Access::Write).expect("it is whole")
 }
 
 #[test]
@@ -190,7 +219,11 @@ struct Scheduler {
     mailbox: Weak<dyn Mailbox>,
     heard: Arc<Mutex<Vec<ClientToScheduler>>>,
     is_full: Arc<AtomicBool>,
+    before_copy: Arc<Mutex<Option<Interruption>>>,
 }
+
+/// What happens elsewhere in between.
+type Interruption = Box<dyn FnOnce() + Send>;
 
 impl Scheduler {
     fn mailbox(&self) -> Arc<dyn Mailbox> {
@@ -222,6 +255,7 @@ impl Scheduler {
 struct Recording {
     heard: Arc<Mutex<Vec<ClientToScheduler>>>,
     is_full: Arc<AtomicBool>,
+    before_copy: Arc<Mutex<Option<Interruption>>>,
 }
 
 impl Sink for Recording {
@@ -231,6 +265,14 @@ impl Sink for Recording {
 
     fn has_room(&self) -> bool {
         !self.is_full.load(Ordering::Relaxed)
+    }
+
+    fn make_room(&self, _: u64) -> Result<(), StoreFull> {
+        let happens = self.before_copy.lock().expect("no test panics with it").take();
+        if let Some(happens) = happens {
+            happens();
+        }
+        Ok(())
     }
 
     fn fetch(&self, _: ObjectId, _: Duration) -> Fetched {
@@ -251,8 +293,9 @@ fn pair() -> (Connection<u32>, Scheduler) {
 fn pair_of<F: Handle>() -> (Connection<F>, Scheduler) {
     let sink = Recording::default();
     let (heard, is_full) = (Arc::clone(&sink.heard), Arc::clone(&sink.is_full));
+    let before_copy = Arc::clone(&sink.before_copy);
     let (client, mailbox) = Connection::open(Box::new(sink));
-    (client, Scheduler { mailbox, heard, is_full })
+    (client, Scheduler { mailbox, heard, is_full, before_copy })
 }
 
 fn allowed_pair() -> (Connection<u32>, Scheduler) {
