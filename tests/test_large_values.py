@@ -15,6 +15,7 @@ from conditions import DEADLINE_SECONDS, until
 
 np = pytest.importorskip("numpy")
 
+KIB = 1 << 10
 MIB = 1 << 20
 
 
@@ -309,6 +310,23 @@ def test_a_forked_child_that_returns_leaves_its_parents_result_as_it_is(narrow_c
     may_return.touch()
     until(lambda: has_ended(child))
     assert (array == 1).all()
+
+
+def mappings():
+    return len(Path("/proc/self/maps").read_text().splitlines())
+
+
+def test_a_value_of_many_pieces_of_its_argument_takes_few_mappings(narrow_client):
+    def slices(array):
+        return [array[start : start + 64 * KIB] for start in range(2000)]
+
+    array = np.arange(64 * KIB + 2000) % 251
+    before = mappings()
+    pieces = narrow_client.submit(slices, array.astype(np.uint8)).result()
+    assert mappings() < before + 1000
+    for start, piece in enumerate(pieces):
+        assert piece[0] == start % 251
+        assert piece[-1] == (start + 64 * KIB - 1) % 251
 
 
 def run_with(program, **environment):

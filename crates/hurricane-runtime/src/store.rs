@@ -19,6 +19,7 @@ mod arena;
 pub(crate) mod container;
 mod disk;
 pub(crate) mod exchange;
+mod maps;
 mod segment;
 pub(crate) mod shared;
 

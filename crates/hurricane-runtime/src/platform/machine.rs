@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
+/// As many mappings a process gets if nobody has set anything else.
+const USUAL_MAX_MAPPINGS: usize = 65_530;
+
 /// How many cpus this process may use: affinity and the quotas of its groups counted.
 pub(crate) fn cpus() -> u64 {
     thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64)
@@ -16,6 +19,12 @@ pub(crate) fn memory_bytes() -> u64 {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = groups.lines().filter_map(limit_of_group);
     installed.into_iter().chain(limits).min().unwrap_or(0)
+}
+
+/// How many mappings the system gives a process.
+pub(crate) fn max_mappings() -> usize {
+    let said = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+    said.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL_MAX_MAPPINGS)
 }
 
 /// What people call this machine.

@@ -22,6 +22,10 @@ const ALIGNMENT: usize = 64;
 /// Smaller parts are copied: to find out whether they may be borrowed costs as much.
 const MIN_BORROWED_BYTES: usize = 64 << 10;
 
+/// In how many places the borrowed parts of a value may lie: each is a mapping of whoever sees the
+/// value, of which there are few. What is beyond is copied.
+const MAX_BORROWED_PLACES: usize = 256;
+
 /// A part of a value.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
@@ -38,7 +42,11 @@ const IS_INPUT: u64 = u64::MAX;
 pub(crate) fn gather(memory: Option<&Arc<SharedMemory>>, parts: &[Part<'_>]) -> Bytes {
     let total: usize = parts.iter().map(|part| part.bytes().len()).sum();
     let memory = memory.filter(|_| total > INLINE_LIMIT_BYTES);
-    let shared = memory.and_then(|memory| gather_shared(memory, parts).ok());
+    let shared = memory.and_then(|memory| {
+        let borrowing = gather_shared(memory, parts, MAX_BORROWED_PLACES);
+        // Where nothing more can be mapped, nothing is borrowed.
+        borrowing.or_else(|_| gather_shared(memory, parts, 0)).ok()
+    });
     // Without memory to share, it goes over the link.
     shared.unwrap_or_else(|| gather_here(parts))
 }
@@ -54,12 +62,19 @@ fn gather_here(parts: &[Part<'_>]) -> Bytes {
     bytes.into()
 }
 
-fn gather_shared(memory: &Arc<SharedMemory>, parts: &[Part<'_>]) -> io::Result<Bytes> {
+fn gather_shared(
+    memory: &Arc<SharedMemory>,
+    parts: &[Part<'_>],
+    max_borrowed_places: usize,
+) -> io::Result<Bytes> {
+    let mut places_left = max_borrowed_places;
     let borrow = |part: &[u8]| {
-        let is_large = part.len() >= MIN_BORROWED_BYTES;
-        let borrowed = is_large.then(|| memory.borrow(part)).flatten();
+        let may_be_borrowed = part.len() >= MIN_BORROWED_BYTES && places_left > 0;
+        let borrowed = may_be_borrowed.then(|| memory.borrow(part)).flatten()?;
         // Alone it stands for itself, and so begins where it begins.
-        borrowed.filter(|borrowed| parts.len() > 1 || borrowed.lead == 0)
+        let begins_well = parts.len() > 1 || borrowed.lead == 0;
+        places_left = places_left.checked_sub(borrowed.places.len()).filter(|_| begins_well)?;
+        Some(borrowed)
     };
     let (planned, made_end) = plan(parts, borrow);
     let mut made = memory.reserve(made_end)?;
@@ -88,7 +103,7 @@ fn gather_shared(memory: &Arc<SharedMemory>, parts: &[Part<'_>]) -> io::Result<B
 /// the others.
 fn plan<'a>(
     parts: &[Part<'a>],
-    borrow: impl Fn(&[u8]) -> Option<Borrowed>,
+    mut borrow: impl FnMut(&[u8]) -> Option<Borrowed>,
 ) -> (Vec<Planned<'a>>, usize) {
     let mut end = head_bytes(parts.len());
     let mut planned = Vec::with_capacity(parts.len());
@@ -153,6 +168,7 @@ impl<'a> Part<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::maps::MapQuota;
 
     /// The parts of a container, as the other end reads them.
     fn parts(container: &[u8]) -> Vec<&[u8]> {
@@ -211,5 +227,31 @@ mod tests {
         assert_eq!(parts(&again), [b"pickle", &large[5000..150_000], &large[..100_000]]);
         drop((again, other));
         assert_eq!(memory.used_bytes(), 0);
+    }
+
+    #[test]
+    fn of_many_parts_a_few_are_borrowed() {
+        let memory = SharedMemory::new(0);
+        let large = vec![7; 2 * MIN_BORROWED_BYTES];
+        let value = gather(Some(&memory), &[Part::Bytes(&large)]);
+        let own = memory.own_view(&value).expect("it lies in shared memory");
+        let pieces = vec![Part::Bytes(&own[..MIN_BORROWED_BYTES]); MAX_BORROWED_PLACES + 9];
+        let used = memory.used_bytes();
+        let gathered = gather(Some(&memory), &pieces);
+        let places = memory.places_of(&gathered).expect("it lies in shared memory");
+        assert_eq!(places.len(), MAX_BORROWED_PLACES + 1);
+        assert!(memory.used_bytes() - used >= 9 * MIN_BORROWED_BYTES);
+        assert!(gathered.ends_with(&large[..MIN_BORROWED_BYTES]));
+    }
+
+    #[test]
+    fn where_nothing_more_can_be_mapped_all_is_copied() {
+        let memory = SharedMemory::within(MapQuota::new(1), 0);
+        let large = vec![7; 100_000];
+        let value = gather(Some(&memory), &[Part::Bytes(&large)]);
+        let own = memory.own_view(&value).expect("there is one mapping");
+        let gathered = gather(Some(&memory), &[Part::Bytes(b"pickle"), Part::Bytes(&own)]);
+        assert_eq!(memory.places_of(&gathered).map(|places| places.len()), Some(1));
+        assert_eq!(parts(&gathered), [&b"pickle"[..], &large]);
     }
 }

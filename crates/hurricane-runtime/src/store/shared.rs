@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 
 use super::arena::{Arena, Taken};
+use super::maps::{MapQuota, TakenMaps};
 use super::segment::{self, Place, Segment};
 use crate::platform::fork::{self, ProcessMark};
 use crate::platform::shared_memory::{
@@ -28,6 +29,7 @@ pub(crate) struct SharedMemory {
     /// What is mapped, by address.
     regions: Mutex<BTreeMap<usize, Region>>,
     arena: Mutex<Arena>,
+    maps: Arc<MapQuota>,
 }
 
 /// What is mapped somewhere.
@@ -73,10 +75,16 @@ pub(crate) struct Borrowed {
 impl SharedMemory {
     /// Keeps so much memory that nobody uses.
     pub(crate) fn new(max_warm_bytes: usize) -> Arc<Self> {
+        Self::within(MapQuota::of_process(), max_warm_bytes)
+    }
+
+    /// The same, whose views take so many mappings at most.
+    pub(super) fn within(maps: Arc<MapQuota>, max_warm_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             process: ProcessMark::here(),
             regions: Mutex::default(),
             arena: Mutex::new(Arena::new(max_warm_bytes)),
+            maps,
         })
     }
 
@@ -137,7 +145,8 @@ impl SharedMemory {
         is_untouched(bytes).then_some(borrowed)
     }
 
-    /// Places, one behind the other, as bytes; `keeper` keeps them.
+    /// Places, one behind the other, as bytes; `keeper` keeps them. Fails where nothing more can be
+    /// mapped, or views have taken their share of that.
     pub(super) fn view(
         self: &Arc<Self>,
         places: Vec<Place>,
@@ -146,6 +155,7 @@ impl SharedMemory {
         keeper: Keeper,
     ) -> io::Result<Bytes> {
         self.check_process()?;
+        let maps = self.maps.take(places.len())?;
         let ranges: Vec<Range<'_>> = places.iter().map(Place::range).collect();
         let mapping = Mapping::new(&ranges, access)?;
         if length > mapping.length() {
@@ -156,8 +166,8 @@ impl SharedMemory {
         let lies = Lies::Places { places, is_copy_on_write, keeper: Arc::downgrade(&keeper) };
         self.register(&mapping, lies);
         let (memory, children) = (Arc::clone(self), fork::children());
-        let view =
-            View { memory, mapping, length, is_copy_on_write, children, keeper: Some(keeper) };
+        let keeper = Some(keeper);
+        let view = View { memory, mapping, length, is_copy_on_write, children, keeper, maps };
         Ok(Bytes::from_owner(view))
     }
 
@@ -364,6 +374,8 @@ struct View {
     children: u32,
     /// Always there, but while it is dropped.
     keeper: Option<Keeper>,
+    #[expect(dead_code, reason = "it is held, and counts")]
+    maps: TakenMaps,
 }
 
 impl AsRef<[u8]> for View {
@@ -395,4 +407,36 @@ fn region_of<'a>(
     let (start, region) = regions.range(..=address).next_back()?;
     let is_within = address + bytes.len() <= start + region.length;
     (is_within && !bytes.is_empty()).then_some((*start, region))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(memory: &Arc<SharedMemory>, byte: u8) -> Bytes {
+        let mut block = memory.reserve(page_bytes()).expect("there is memory");
+        block.write(0, &vec![byte; page_bytes()]);
+        block.into_bytes()
+    }
+
+    #[test]
+    fn views_take_their_share_of_mappings_and_what_is_beyond_is_copied() {
+        let memory = SharedMemory::within(MapQuota::new(3), 0);
+        let values: Vec<Bytes> = (1..=3).map(|byte| value(&memory, byte)).collect();
+        let places: Vec<Place> =
+            values.iter().flat_map(|value| memory.places_of(value).expect("it is there")).collect();
+        let keeper: Keeper = Arc::new(values.clone());
+        let view = |places: &[Place]| {
+            let length = places.len() * page_bytes();
+            memory.view_or_copy(places, length, Access::CopyOnWrite, &keeper).expect("memory")
+        };
+        let (pair, first) = (view(&places[..2]), view(&places[..1]));
+        assert!(memory.is_own_view(&pair) && memory.is_own_view(&first));
+        assert!(memory.own_view(&values[0]).is_none(), "all are taken");
+        let copied = view(&places[1..]);
+        assert!(!memory.is_own_view(&copied));
+        assert_eq!(copied, [&values[1][..], &values[2]].concat());
+        drop(pair);
+        assert!(memory.is_own_view(&view(&places[1..])), "a view that ends gives them back");
+    }
 }
