@@ -62,6 +62,13 @@ impl MemoryFile {
         Ok(Self { descriptor: Unshared::new(descriptor), size_bytes })
     }
 
+    /// One for tests that has memory for less than it says.
+    #[cfg(test)]
+    pub(crate) fn create_short(memory_bytes: usize, size_bytes: usize) -> Self {
+        let short = Self::create(memory_bytes).expect("there is memory");
+        Self { size_bytes, ..short }
+    }
+
     /// Writes to a part of it: on a disk, the only way that tells when it is full.
     pub(crate) fn write(&self, mut offset: usize, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -240,16 +247,21 @@ impl Mapping {
         }
     }
 
-    /// Has the system find pages for a part that will be written to, all at once.
-    pub(crate) fn populate(&self, offset: usize, length: usize) {
+    /// Has the system find pages for a part that will be written to, all at once. Fails if there are
+    /// not so many: to write to them all the same would end the process.
+    pub(crate) fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
         let first = offset / page_bytes() * page_bytes();
         let length = (offset + length).min(self.length).saturating_sub(first);
         #[expect(unsafe_code, reason = "only the system finds pages")]
         // SAFETY: within the mapping, and its contents stay as they are.
-        unsafe {
+        let populated = unsafe {
             let address = self.address.as_ptr().add(first).cast();
+            rustix::mm::madvise(address, length, Advice::LinuxPopulateWrite)
+        };
+        match populated {
             // An older system finds them one by one, when they are written to.
-            let _ = rustix::mm::madvise(address, length, Advice::LinuxPopulateWrite);
+            Err(Errno::INVAL) => Ok(()),
+            populated => Ok(populated?),
         }
     }
 }
@@ -368,6 +380,16 @@ mod tests {
             let range = [Range { file: &file, offset, length }];
             assert!(Mapping::new(&range, Access::Read).is_err(), "{offset} {length}");
         }
+    }
+
+    #[test]
+    fn where_there_is_no_memory_none_is_found() {
+        // Behind its end a file has none.
+        let file = MemoryFile::create_short(page_bytes(), 2 * page_bytes());
+        let whole = [Range { file: &file, offset: 0, length: 2 * page_bytes() }];
+        let mapping = Mapping::new(&whole, Access::Write).expect("it is whole");
+        mapping.populate(0, page_bytes()).expect("so much is there");
+        mapping.populate(page_bytes(), 1).expect_err("there is no more");
     }
 
     #[test]

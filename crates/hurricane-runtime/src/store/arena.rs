@@ -115,8 +115,8 @@ impl Arena {
         used.map(|used| used.users += 1).is_some()
     }
 
-    /// Pages have one user less: with the last they are free.
-    pub(super) fn give_back(&mut self, segment: u64, offset: usize) {
+    /// Pages have one user less: with the last they are free. Warm, if all of them take memory.
+    pub(super) fn give_back(&mut self, segment: u64, offset: usize, is_warm: bool) {
         self.clock += 1;
         let now = self.clock;
         let Some(chunk) = self.chunk(segment) else { return };
@@ -127,9 +127,12 @@ impl Arena {
         }
         let length = used.length;
         chunk.used.remove(&offset);
-        chunk.set_free(offset, Free { length, warm_since: Some(now) });
+        if !is_warm {
+            chunk.segment.file.give_back(offset, length);
+        }
+        chunk.set_free(offset, Free { length, warm_since: is_warm.then_some(now) });
         self.used_bytes -= length;
-        self.warm_bytes += length;
+        self.warm_bytes += if is_warm { length } else { 0 };
         self.cool(self.max_warm_bytes);
     }
 
@@ -228,8 +231,8 @@ mod tests {
         let mut arena = arena(1 << 30);
         let [first, second] = [1, 2].map(|pages| take(&mut arena, pages * PAGE).place);
         take(&mut arena, PAGE);
-        arena.give_back(first.segment.id, first.offset);
-        arena.give_back(second.segment.id, second.offset);
+        arena.give_back(first.segment.id, first.offset, true);
+        arena.give_back(second.segment.id, second.offset, true);
         let again = take(&mut arena, 3 * PAGE);
         assert_eq!((again.is_cold, again.place.offset), (false, first.offset));
         assert!(take(&mut arena, PAGE).is_cold);
@@ -241,12 +244,22 @@ mod tests {
         let place = take(&mut arena, PAGE).place;
         let (segment, offset) = (place.segment.id, place.offset);
         assert!(arena.share(segment, offset));
-        arena.give_back(segment, offset);
+        arena.give_back(segment, offset, true);
         assert_eq!(arena.used_bytes(), PAGE);
-        arena.give_back(segment, offset);
+        arena.give_back(segment, offset, true);
         assert_eq!(arena.used_bytes(), 0);
         assert!(!arena.share(segment, offset));
-        arena.give_back(segment, offset);
+        arena.give_back(segment, offset, true);
+    }
+
+    #[test]
+    fn pages_that_were_not_all_touched_come_back_cold() {
+        let mut arena = arena(1 << 30);
+        let place = take(&mut arena, PAGE).place;
+        arena.give_back(place.segment.id, place.offset, false);
+        let again = take(&mut arena, PAGE);
+        assert_eq!((again.is_cold, again.place.offset), (true, place.offset));
+        assert_eq!((arena.warm_bytes, arena.used_bytes()), (0, PAGE));
     }
 
     #[test]
@@ -254,7 +267,7 @@ mod tests {
         let mut arena = arena(2 * PAGE);
         let places: Vec<Place> = (0..6).map(|_| take(&mut arena, PAGE).place).collect();
         for index in [0, 2, 4] {
-            arena.give_back(places[index].segment.id, places[index].offset);
+            arena.give_back(places[index].segment.id, places[index].offset, true);
         }
         assert_eq!(arena.warm_bytes, 2 * PAGE);
         let offsets: Vec<usize> = (0..2).map(|_| take(&mut arena, PAGE).place.offset).collect();
@@ -267,7 +280,7 @@ mod tests {
         let size = arena.chunks[0].segment.size_bytes();
         let places: Vec<Place> = (0..4).map(|_| take(&mut arena, PAGE).place).collect();
         for index in [1, 3, 0, 2] {
-            arena.give_back(places[index].segment.id, places[index].offset);
+            arena.give_back(places[index].segment.id, places[index].offset, true);
         }
         assert!(arena.take(size).is_some());
         assert!(arena.take(PAGE).is_none());

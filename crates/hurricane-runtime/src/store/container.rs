@@ -78,9 +78,9 @@ fn gather_shared(
     };
     let (planned, made_end) = plan(parts, borrow);
     let mut made = memory.reserve(made_end)?;
-    made.write(0, &head(&planned));
+    made.write(0, &head(&planned))?;
     for part in planned.iter().filter(|part| part.borrowed.is_none()) {
-        made.write(part.offset, part.bytes);
+        made.write(part.offset, part.bytes)?;
     }
     if planned.iter().all(|part| part.borrowed.is_none()) {
         return Ok(made.into_bytes());

@@ -74,7 +74,7 @@ impl Drop for Written {
     fn drop(&mut self) {
         if self.disk.process.is_here() {
             let mut arena = self.disk.arena.lock().unwrap_or_else(PoisonError::into_inner);
-            arena.give_back(self.place.segment.id, self.place.offset);
+            arena.give_back(self.place.segment.id, self.place.offset, true);
         }
     }
 }

@@ -51,8 +51,6 @@ enum Lies {
 #[derive(Debug)]
 pub(crate) struct Block {
     pages: Pages,
-    /// Whether they take memory only when they are written to.
-    is_lazy: bool,
 }
 
 /// A segment of another process.
@@ -88,13 +86,13 @@ impl SharedMemory {
         })
     }
 
-    /// Pages for a value of so many bytes.
+    /// Pages for a value of so many bytes. Fails if there is not so much memory.
     pub(crate) fn reserve(self: &Arc<Self>, length: usize) -> io::Result<Block> {
         let mut block = self.reserve_lazily(length)?;
-        if block.is_lazy {
-            let Pages { mapping, place, .. } = &block.pages;
-            mapping.populate(place.offset, place.length);
-            block.is_lazy = false;
+        let Pages { mapping, place, is_lazy, .. } = &mut block.pages;
+        if *is_lazy {
+            mapping.populate(place.offset, place.length)?;
+            *is_lazy = false;
         }
         Ok(block)
     }
@@ -104,7 +102,7 @@ impl SharedMemory {
         let pages = whole_pages(length.max(1)).ok_or(io::ErrorKind::OutOfMemory)?;
         let Taken { place, mapping, is_cold } = self.take(pages)?;
         let memory = Arc::clone(self);
-        Ok(Block { pages: Pages { memory, place, mapping, length }, is_lazy: is_cold })
+        Ok(Block { pages: Pages { memory, place, mapping, length, is_lazy: is_cold } })
     }
 
     /// Bytes that lie nowhere else: they are copied here, or left where they are if that fails.
@@ -112,13 +110,11 @@ impl SharedMemory {
         if self.places_of(&bytes).is_some() {
             return bytes;
         }
-        match self.reserve(bytes.len()) {
-            Ok(mut block) => {
-                block.write(0, &bytes);
-                block.into_bytes()
-            }
-            Err(_) => bytes,
-        }
+        let copy = |mut block: Block| {
+            block.write(0, &bytes)?;
+            io::Result::Ok(block.into_bytes())
+        };
+        self.reserve(bytes.len()).and_then(copy).unwrap_or(bytes)
     }
 
     /// Where bytes lie, if they lie in shared memory and begin with a page.
@@ -223,12 +219,23 @@ impl SharedMemory {
 
     /// A user of pages of one's own needs them no more.
     pub(super) fn give_back(&self, segment: u64, offset: usize) {
-        self.arena().give_back(segment, offset);
+        self.arena().give_back(segment, offset, true);
+    }
+
+    /// One for tests that has addresses for all, and memory for so much.
+    #[cfg(test)]
+    pub(crate) fn short_of_memory(memory_bytes: usize) -> Arc<Self> {
+        let memory = Self::new(1 << 30);
+        let make = |size| Ok(MemoryFile::create_short(memory_bytes, size));
+        let grown = memory.arena().grow(page_bytes(), make, Access::Write);
+        let (segment, mapping) = grown.expect("there are addresses");
+        memory.register_segment(&segment, &mapping);
+        memory
     }
 
     /// How much of one's own is in use.
     #[cfg(test)]
-    pub(super) fn used_bytes(&self) -> usize {
+    pub(crate) fn used_bytes(&self) -> usize {
         self.arena().used_bytes()
     }
 
@@ -293,15 +300,16 @@ impl SharedMemory {
 }
 
 impl Block {
-    /// Copies bytes to a place in it.
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let Pages { mapping, place, length, .. } = &self.pages;
+    /// Copies bytes to a place in it. Fails if there is no memory for them.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let Pages { mapping, place, length, is_lazy, .. } = &self.pages;
         assert!(offset <= *length && bytes.len() <= *length - offset, "it is within");
-        if self.is_lazy {
+        if *is_lazy {
             // All pages at once: one by one they cost as much as the bytes.
-            mapping.populate(place.offset + offset, bytes.len());
+            mapping.populate(place.offset + offset, bytes.len())?;
         }
         mapping.write(place.offset + offset, bytes);
+        Ok(())
     }
 
     /// What was written to it, and in between whatever was there.
@@ -310,7 +318,8 @@ impl Block {
     }
 
     /// It is written, and will not be again.
-    pub(crate) fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        self.pages.is_lazy = false;
         Bytes::from_owner(self.pages)
     }
 
@@ -327,6 +336,8 @@ struct Pages {
     place: Place,
     mapping: Arc<Mapping>,
     length: usize,
+    /// Whether they take memory only when they are written to, and some may not have been.
+    is_lazy: bool,
 }
 
 impl AsRef<[u8]> for Pages {
@@ -339,7 +350,8 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // A forked child must not touch the locks: whoever held them does not exist there.
         if self.memory.process.is_here() {
-            self.memory.give_back(self.place.segment.id, self.place.offset);
+            let Place { segment, offset, .. } = &self.place;
+            self.memory.arena().give_back(segment.id, *offset, !self.is_lazy);
         }
     }
 }
@@ -415,7 +427,7 @@ mod tests {
 
     fn value(memory: &Arc<SharedMemory>, byte: u8) -> Bytes {
         let mut block = memory.reserve(page_bytes()).expect("there is memory");
-        block.write(0, &vec![byte; page_bytes()]);
+        block.write(0, &vec![byte; page_bytes()]).expect("there is memory");
         block.into_bytes()
     }
 
@@ -438,5 +450,28 @@ mod tests {
         assert_eq!(copied, [&values[1][..], &values[2]].concat());
         drop(pair);
         assert!(memory.is_own_view(&view(&places[1..])), "a view that ends gives them back");
+    }
+
+    #[test]
+    fn where_memory_is_short_nothing_is_reserved_and_values_stay_where_they_are() {
+        let memory = SharedMemory::short_of_memory(2 * page_bytes());
+        let large = Bytes::from(vec![7; 3 * page_bytes()]);
+        let left = memory.take_in(large.clone());
+        assert_eq!(left, large);
+        assert!(memory.places_of(&left).is_none());
+        assert_eq!(memory.used_bytes(), 0);
+        // Nor are its first pages given out as if all of them had memory.
+        memory.reserve(3 * page_bytes()).expect_err("there is no more than before");
+        assert!(memory.places_of(&value(&memory, 1)).is_some(), "there is memory for this");
+    }
+
+    #[test]
+    fn what_is_written_as_it_comes_fails_when_memory_is_short() {
+        let memory = SharedMemory::short_of_memory(2 * page_bytes());
+        let mut block = memory.reserve_lazily(3 * page_bytes()).expect("there are addresses");
+        block.write(0, &vec![7; 2 * page_bytes()]).expect("there is memory");
+        block.write(2 * page_bytes(), b"more").expect_err("there is no more");
+        drop(block);
+        memory.reserve(3 * page_bytes()).expect_err("there is no more than before");
     }
 }

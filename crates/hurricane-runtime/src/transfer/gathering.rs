@@ -266,7 +266,9 @@ impl State {
             return false;
         }
         self.total_bytes = Some(total);
-        self.write(offset, &content.bytes);
+        if !self.write(offset, &content.bytes) {
+            return false;
+        }
         self.beyond.insert(piece);
         while self.beyond.remove(&self.here) {
             self.here += 1;
@@ -288,12 +290,18 @@ impl State {
         bytes.try_reserve_exact(length).is_ok()
     }
 
-    fn write(&mut self, offset: u64, piece: &[u8]) {
+    /// Writes a piece down; whether there was memory for it.
+    fn write(&mut self, offset: u64, piece: &[u8]) -> bool {
         let begin = usize::try_from(offset).expect("there is room for all of it");
         if let Kept::InPlace(block) = &mut self.bytes {
-            return block.write(begin, piece);
+            if block.write(begin, piece).is_ok() {
+                return true;
+            }
+            if !self.move_out() {
+                return false;
+            }
         }
-        let Kept::Growing(bytes) = &mut self.bytes else { return };
+        let Kept::Growing(bytes) = &mut self.bytes else { return false };
         let end = begin + piece.len();
         if bytes.len() < begin {
             bytes.resize(begin, 0);
@@ -303,6 +311,27 @@ impl State {
         } else {
             bytes[begin..end].copy_from_slice(piece);
         }
+        true
+    }
+
+    /// Goes on in memory of this process alone, for there is no more that is shared; whether there is
+    /// so much of that.
+    fn move_out(&mut self) -> bool {
+        let Kept::InPlace(block) = &self.bytes else { return true };
+        let all = block.as_bytes();
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(all.len()).is_err() {
+            return false;
+        }
+        // What did not come is not looked at: that would take memory, too.
+        for piece in (0..self.here).chain(self.beyond.iter().copied()) {
+            let begin = usize::try_from(piece * PIECE).expect("there is room for all of it");
+            let end = all.len().min(begin + PIECE_BYTES);
+            bytes.resize(begin, 0);
+            bytes.extend_from_slice(&all[begin..end]);
+        }
+        self.bytes = Kept::Growing(bytes);
+        true
     }
 
     /// Goes on with the digest as far as there is no gap.
@@ -312,5 +341,24 @@ impl State {
         let end = usize::try_from((self.here * PIECE).min(total)).expect("so much is here");
         hashed.hasher.update(&bytes[hashed.bytes..end]);
         hashed.bytes = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shared_memory_has_no_room_for_goes_on_elsewhere() {
+        let memory = SharedMemory::short_of_memory(2 * PIECE_BYTES);
+        let gathering = Gathering::in_memory(&memory);
+        let pieces = [0, 1, 2, 3].map(|byte| Bytes::from(vec![byte; PIECE_BYTES]));
+        for index in [1, 0, 3, 2] {
+            let bytes = pieces[index].clone();
+            let content = Content { total_bytes: 4 * PIECE, bytes };
+            assert!(gathering.put(index as u64 * PIECE, &content), "{index}");
+        }
+        assert_eq!(gathering.whole(), Some(pieces.concat().into()));
+        assert_eq!(memory.used_bytes(), 0);
     }
 }
