@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::fork::Unshared;
+use crate::randomness;
 
 /// Bits of an entry of `/proc/self/pagemap`.
 const PAGE_IS_FILE: u64 = 1 << 61;
@@ -56,8 +57,13 @@ impl MemoryFile {
 
     /// A new one without a name on the disk of a directory, which takes space where it is written.
     pub(crate) fn on_disk(directory: &Path, size_bytes: usize) -> io::Result<Self> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?;
+        let descriptor = match open_nameless(directory) {
+            // So say systems and file systems that cannot do that.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
+                open_and_unlink(directory)
+            }
+            opened => opened,
+        }?;
         rustix::fs::ftruncate(&descriptor, size_bytes as u64)?;
         Ok(Self { descriptor: Unshared::new(descriptor), size_bytes })
     }
@@ -276,6 +282,20 @@ impl Drop for Mapping {
     }
 }
 
+fn open_nameless(directory: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// The same by a name that is there for a moment.
+fn open_and_unlink(directory: &Path) -> rustix::io::Result<OwnedFd> {
+    let path = directory.join(format!(".hurricane-{:016x}", randomness::unique_number()));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let descriptor = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::fs::unlink(&path)?;
+    Ok(descriptor)
+}
+
 /// Has the system use large pages, if it can, for memory that will be written to for the first time:
 /// to find them one by one takes longer than to write to them.
 pub(crate) fn prefer_large_pages(memory: &mut [MaybeUninit<u8>]) {
@@ -380,6 +400,30 @@ mod tests {
             let range = [Range { file: &file, offset, length }];
             assert!(Mapping::new(&range, Access::Read).is_err(), "{offset} {length}");
         }
+    }
+
+    #[test]
+    fn a_file_system_that_knows_no_nameless_files_gives_one_that_loses_its_name() {
+        let name = format!("hurricane-test-{:016x}", randomness::unique_number());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).expect("it is new");
+        let files = [open_and_unlink(&directory), open_and_unlink(&directory)];
+        std::fs::remove_dir(&directory).expect("nothing is left in it");
+        let [first, second] = files.map(|file| file.expect("it may be made"));
+        let status = rustix::fs::fstat(&first).expect("it is open");
+        assert_eq!((status.st_mode & 0o777, status.st_nlink), (0o600, 0));
+        let [first, second] = [first, second].map(|file| MemoryFile::trusted(file, 5));
+        first.write(0, b"first").expect("there is room");
+        second.write(0, b"other").expect("there is room");
+        let mut read = [0; 5];
+        first.read(0, &mut read).expect("so much was written");
+        assert_eq!(&read, b"first");
+    }
+
+    #[test]
+    fn a_file_on_no_disk_is_refused() {
+        let error = MemoryFile::on_disk(Path::new("/nowhere/at/all"), 1).expect_err("no directory");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
