@@ -1,5 +1,6 @@
 """Large values on one host: they lie in shared memory, and nobody sees what others write."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -327,6 +328,28 @@ def test_a_value_of_many_pieces_of_its_argument_takes_few_mappings(narrow_client
     for start, piece in enumerate(pieces):
         assert piece[0] == start % 251
         assert piece[-1] == (start + 64 * KIB - 1) % 251
+
+
+def shared_bytes():
+    """Of all memory that this program shares with its workers."""
+    total = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if str(descriptor.readlink()).startswith("/memfd:"):
+                total += descriptor.stat().st_blocks * 512
+    return total
+
+
+def test_a_dead_worker_keeps_no_memory_but_what_is_seen_of_it(narrow_client):
+    small = narrow_client.submit(np.full, 20_000, 7).result()
+    large = narrow_client.submit(np.ones, 4 * MIB).result()
+    worker = narrow_client.submit(os.getpid).result()
+    assert shared_bytes() > large.nbytes
+    del large
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: shared_bytes() < 2 * MIB)
+    assert (small == 7).all()
+    assert narrow_client.submit(np.sum, small).result() == 7 * 20_000
 
 
 def run_with(program, **environment):

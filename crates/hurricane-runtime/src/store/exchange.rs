@@ -22,13 +22,12 @@ use super::shared::{Keeper, Received, SharedMemory};
 use crate::link::{Incoming, Outgoing};
 use crate::platform::fork::ProcessMark;
 use crate::platform::shared_memory::{Access, MemoryFile, whole_pages};
+use pages::WorkerPages;
+
+mod pages;
 
 /// How many segments of a worker its node maps: a worker that is well needs one.
 const MAX_SEGMENTS: usize = 64;
-
-/// Of how much memory that a worker may use again it is not told at once; beyond that it is taken
-/// from it.
-const MAX_UNTOLD_BYTES: u64 = 128 << 20;
 
 /// Where pages lie, as its maker calls the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,7 +79,7 @@ pub(crate) struct Nonsense;
 pub(crate) struct WithWorker {
     store: Arc<Store>,
     state: Mutex<WorkerState>,
-    free: Arc<Free>,
+    pages: Arc<WorkerPages>,
 }
 
 #[derive(Debug, Default)]
@@ -93,21 +92,9 @@ struct WorkerState {
     last_lease: u64,
 }
 
-/// The worker's pages that are not needed any more, until it is told.
-#[derive(Debug, Default)]
-struct Free {
-    untold: Mutex<Untold>,
-}
-
-#[derive(Debug, Default)]
-struct Untold {
-    spots: Vec<Spot>,
-    bytes: u64,
-}
-
 impl WithWorker {
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store, state: Mutex::default(), free: Arc::default() }
+        Self { store, state: Mutex::default(), pages: Arc::default() }
     }
 
     /// Adds a message, after what the worker must know to find the values in it.
@@ -190,7 +177,7 @@ impl WithWorker {
     }
 
     fn push_free(&self, outgoing: &mut Outgoing) {
-        let Untold { spots, .. } = std::mem::take(&mut *lock(&self.free.untold));
+        let spots = self.pages.take_untold();
         if !spots.is_empty() {
             outgoing.push(&NodeToWorker::Memory(write(&FromNode::Free { spots })));
         }
@@ -218,8 +205,8 @@ impl WithWorker {
     fn value(&self, length: u64, pieces: &[Piece]) -> Result<Bytes, Nonsense> {
         let length = usize::try_from(length).map_err(|_| Nonsense)?;
         if let [Piece::Made(spot)] = pieces {
-            let (mut part, _) = self.made(*spot)?;
-            return if length <= part.place.length && length > 0 {
+            let (mut part, place) = self.made(*spot)?;
+            return if length <= place.length && length > 0 {
                 part.length = length;
                 Ok(Bytes::from_owner(part))
             } else {
@@ -248,8 +235,9 @@ impl WithWorker {
     fn made(&self, spot: Spot) -> Result<(Made, Place), Nonsense> {
         let received = lock(&self.state).received.get(&spot.segment).cloned().ok_or(Nonsense)?;
         let place = spot.place(&received.segment).ok_or(Nonsense)?;
-        let free = Arc::clone(&self.free);
-        let made = Made { received, place: place.clone(), length: place.length, spot, free };
+        self.pages.begin(&place);
+        let (pages, length) = (Arc::clone(&self.pages), place.length);
+        let made = Made { received, place: place.clone(), length, spot, pages };
         Ok((made, place))
     }
 
@@ -271,14 +259,28 @@ impl WithWorker {
     }
 }
 
+/// With the worker, all that it made and nobody sees is gone, and so is what it had begun.
+impl Drop for WithWorker {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // In a forked child the descriptors are closed, and the values its parent's.
+        let received = state.received.values().filter(|received| received.is_here());
+        let mut segments = received.map(|received| &received.segment).peekable();
+        if segments.peek().is_some() {
+            self.pages.leave(segments);
+        }
+    }
+}
+
 /// A value of a worker.
 #[derive(Debug)]
 struct Made {
     received: Arc<Received>,
     place: Place,
+    /// Of the value, which may not fill its pages.
     length: usize,
     spot: Spot,
-    free: Arc<Free>,
+    pages: Arc<WorkerPages>,
 }
 
 impl AsRef<[u8]> for Made {
@@ -289,15 +291,8 @@ impl AsRef<[u8]> for Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        if !self.received.is_here() {
-            return;
-        }
-        let mut untold = lock(&self.free.untold);
-        untold.spots.push(self.spot);
-        untold.bytes += self.spot.length;
-        // An idle worker may not be told for long: it keeps the addresses, and not the memory.
-        if untold.bytes > MAX_UNTOLD_BYTES {
-            self.place.segment.file.give_back(self.place.offset, self.place.length);
+        if self.received.is_here() {
+            self.pages.end(&self.place, self.spot);
         }
     }
 }

@@ -8,6 +8,7 @@ use rustix::fs::MemfdFlags;
 
 use super::*;
 use crate::link;
+use crate::platform::shared_memory::page_bytes;
 use crate::store::container::{self, Part};
 
 const NODE: NodeId = NodeId(1);
@@ -92,6 +93,18 @@ impl Pair {
         }
         self.of_worker.0.push(&WorkerToNode::Ready);
         self.answer()
+    }
+
+    /// The worker is gone, and another one is there in its place.
+    fn end(&mut self) {
+        self.node = WithWorker::new(Arc::clone(&self.store));
+    }
+
+    /// The file in which the values of the worker lie.
+    fn file_of_worker(&self) -> Arc<MemoryFile> {
+        let state = lock(&self.node.state);
+        let received = state.received.values().next().expect("it has made something");
+        Arc::clone(&received.segment.file)
     }
 
     fn leases(&self) -> usize {
@@ -196,4 +209,67 @@ fn a_segment_that_could_shrink_is_refused() {
     rustix::fs::ftruncate(&unsealed, 4096).expect("it is new");
     let note = FromWorker::Attach { segment: 1, size_bytes: 4096 };
     assert_eq!(pair.say(&note, Some(MemoryFile::trusted(unsealed, 4096))), Err(Nonsense));
+}
+
+#[test]
+fn when_a_worker_is_gone_only_what_is_seen_of_it_takes_memory() {
+    let mut pair = Pair::new();
+    let values: Vec<Bytes> = (0..5).map(|byte| pair.finish(large(byte))).collect();
+    let _begun = pair.worker.memory().reserve(10 << 20).expect("there is memory");
+    let file = pair.file_of_worker();
+    let [first, second, third, fourth, fifth] = values.try_into().expect("they are five");
+    drop((first, third));
+    let used = |pages: usize| pages * large(0).len().next_multiple_of(page_bytes());
+    assert!(bytes_of(&file) >= used(5) + (10 << 20));
+    pair.end();
+    assert_eq!(bytes_of(&file), used(3));
+    assert_eq!([&second, &fourth, &fifth], [&large(1), &large(3), &large(4)]);
+    drop(fourth);
+    assert_eq!(bytes_of(&file), used(2));
+    assert_eq!([&second, &fifth], [&large(1), &large(4)]);
+    drop((second, fifth));
+    assert_eq!(bytes_of(&file), 0);
+}
+
+#[test]
+fn what_a_gone_worker_made_is_there_for_those_who_see_it() {
+    let mut pair = Pair::new();
+    let made = pair.finish(large(7));
+    pair.store.insert(NODE, object(1), made);
+    let mut other = Pair { store: Arc::clone(&pair.store), ..Pair::new() };
+    other.node = WithWorker::new(Arc::clone(&pair.store));
+    let inputs = other.run(&[1]);
+    pair.store.remove_all_of(NODE);
+    pair.end();
+    assert_eq!(inputs, [large(7)]);
+    // It goes on as part of what another makes.
+    let parts = [Part::Bytes(b"pickle"), Part::Bytes(&inputs[0])];
+    let gathered = container::gather(Some(other.worker.memory()), &parts);
+    drop(inputs);
+    let result = other.finish(gathered);
+    other.end();
+    drop(pair);
+    assert!(result.ends_with(&large(7)));
+}
+
+#[test]
+fn of_a_worker_that_names_pages_twice_nothing_is_taken_away() {
+    let mut pair = Pair::new();
+    let first = pair.finish(large(7));
+    let file = pair.file_of_worker();
+    let segment = *lock(&pair.node.state).received.keys().next().expect("it has made something");
+    for (offset, length) in [(0, 4096), (4096, 4096)] {
+        let spots = vec![Piece::Made(Spot { segment, offset, length })];
+        let note = FromWorker::Finished { run: RUN, length, spots, ran: Duration::ZERO };
+        drop(pair.say(&note, None).expect("it lies within"));
+    }
+    let used = bytes_of(&file);
+    pair.end();
+    assert_eq!((first, bytes_of(&file)), (large(7), used));
+}
+
+/// How much memory a file takes.
+fn bytes_of(file: &MemoryFile) -> usize {
+    let blocks = rustix::fs::fstat(file).expect("it is open").st_blocks;
+    usize::try_from(blocks * 512).expect("it is in memory")
 }
