@@ -142,6 +142,12 @@ impl Arena {
         self.used_bytes
     }
 
+    /// How much that nobody uses takes memory.
+    #[cfg(test)]
+    pub(super) fn warm_bytes(&self) -> usize {
+        self.warm_bytes
+    }
+
     /// Gives memory that nobody uses back to the system, until so much of it is left.
     pub(super) fn cool(&mut self, max_warm_bytes: usize) {
         while self.warm_bytes > max_warm_bytes {

@@ -45,7 +45,14 @@ enum FromNode {
     /// Where the next stored value lies that an order names.
     Value { lease: u64, length: u64, spots: Vec<Spot> },
     /// The worker's own pages are not needed here any more.
-    Free { spots: Vec<Spot> },
+    Free { freed: Vec<Freed> },
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Freed {
+    spot: Spot,
+    /// False if the pages were given back to the system: whoever writes to them needs new ones.
+    is_warm: bool,
 }
 
 /// From the worker.
@@ -177,9 +184,9 @@ impl WithWorker {
     }
 
     fn push_free(&self, outgoing: &mut Outgoing) {
-        let spots = self.pages.take_untold();
-        if !spots.is_empty() {
-            outgoing.push(&NodeToWorker::Memory(write(&FromNode::Free { spots })));
+        let freed = self.pages.take_untold();
+        if !freed.is_empty() {
+            outgoing.push(&NodeToWorker::Memory(write(&FromNode::Free { freed })));
         }
     }
 
@@ -429,10 +436,10 @@ impl WithNode {
                 )?;
                 state.values.push_back(value);
             }
-            FromNode::Free { spots } => {
-                for spot in spots {
+            FromNode::Free { freed } => {
+                for Freed { spot, is_warm } in freed {
                     let offset = usize::try_from(spot.offset).map_err(|_| invalid())?;
-                    self.memory.give_back(spot.segment, offset);
+                    self.memory.give_back(spot.segment, offset, is_warm);
                 }
             }
         }

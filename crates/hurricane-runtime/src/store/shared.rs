@@ -217,9 +217,9 @@ impl SharedMemory {
         self.arena().share(place.segment.id, place.offset)
     }
 
-    /// A user of pages of one's own needs them no more.
-    pub(super) fn give_back(&self, segment: u64, offset: usize) {
-        self.arena().give_back(segment, offset, true);
+    /// A user of pages of one's own needs them no more. Warm, if all of them take memory.
+    pub(super) fn give_back(&self, segment: u64, offset: usize, is_warm: bool) {
+        self.arena().give_back(segment, offset, is_warm);
     }
 
     /// One for tests that has addresses for all, and memory for so much.
@@ -231,6 +231,12 @@ impl SharedMemory {
         let (segment, mapping) = grown.expect("there are addresses");
         memory.register_segment(&segment, &mapping);
         memory
+    }
+
+    /// How much that nobody uses is kept.
+    #[cfg(test)]
+    pub(crate) fn warm_bytes(&self) -> usize {
+        self.arena().warm_bytes()
     }
 
     /// How much of one's own is in use.
@@ -351,7 +357,7 @@ impl Drop for Pages {
         // A forked child must not touch the locks: whoever held them does not exist there.
         if self.memory.process.is_here() {
             let Place { segment, offset, .. } = &self.place;
-            self.memory.arena().give_back(segment.id, *offset, !self.is_lazy);
+            self.memory.give_back(segment.id, *offset, !self.is_lazy);
         }
     }
 }

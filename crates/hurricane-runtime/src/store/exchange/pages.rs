@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex};
 
-use super::{Spot, lock};
+use super::{Freed, Spot, lock};
 use crate::store::segment::{Place, Segment};
 
 /// Of how much memory that a worker may use again it is not told at once; beyond that it is taken
@@ -25,7 +25,7 @@ struct State {
     /// The worker made values of pages in which others lie: it is not known what nobody sees.
     is_muddled: bool,
     /// What it may use again and does not know of,
-    untold: Vec<Spot>,
+    untold: Vec<Freed>,
     /// and how much that is.
     untold_bytes: u64,
     is_gone: bool,
@@ -41,19 +41,20 @@ impl WorkerPages {
     pub(super) fn end(&self, place: &Place, spot: Spot) {
         let mut state = lock(&self.state);
         state.seen.remove(&(place.segment.id, place.offset));
-        if !state.is_gone {
-            state.untold.push(spot);
-            state.untold_bytes += spot.length;
-        }
         // An idle worker may not be told for long: it keeps the addresses, and not the memory.
-        let is_too_much = state.is_gone || state.untold_bytes > MAX_UNTOLD_BYTES;
-        if is_too_much && !state.is_muddled {
+        let is_too_much = state.is_gone || state.untold_bytes + spot.length > MAX_UNTOLD_BYTES;
+        let is_warm = !is_too_much || state.is_muddled;
+        if !is_warm {
             place.segment.file.give_back(place.offset, place.length);
+        }
+        if !state.is_gone {
+            state.untold.push(Freed { spot, is_warm });
+            state.untold_bytes += spot.length;
         }
     }
 
     /// What the worker may use again, and is told of now.
-    pub(super) fn take_untold(&self) -> Vec<Spot> {
+    pub(super) fn take_untold(&self) -> Vec<Freed> {
         let mut state = lock(&self.state);
         state.untold_bytes = 0;
         mem::take(&mut state.untold)

@@ -212,6 +212,16 @@ fn a_segment_that_could_shrink_is_refused() {
 }
 
 #[test]
+fn what_is_taken_from_an_idle_worker_is_warm_no_more() {
+    let mut pair = Pair::new();
+    let values = [100 << 20, 50 << 20].map(|length| pair.finish(vec![7; length].into()));
+    drop(values);
+    pair.run(&[]);
+    let memory = pair.worker.memory();
+    assert_eq!((memory.used_bytes(), memory.warm_bytes()), (0, 100 << 20));
+}
+
+#[test]
 fn when_a_worker_is_gone_only_what_is_seen_of_it_takes_memory() {
     let mut pair = Pair::new();
     let values: Vec<Bytes> = (0..5).map(|byte| pair.finish(large(byte))).collect();
