@@ -4,13 +4,14 @@ import os
 import pickle
 import signal
 import sys
+import time
 from concurrent.futures import as_completed
 from pathlib import Path
 
 import pytest
 
 import hurricane
-from conditions import until
+from conditions import DEADLINE_SECONDS, until
 from test_output import redirect
 
 # So many that queues are as long as they get.
@@ -108,6 +109,27 @@ def test_one_that_is_long_for_once_holds_nobody_up(
             (tmp_path / "go").touch()
         assert future.exception() is None
     assert [future.result() for future in futures] == list(range(200))
+
+
+@pytest.mark.parametrize("known", [0, 300], ids=["cold", "warm"])
+def test_tasks_that_wait_for_their_neighbours_find_them_begun(
+    client: hurricane.Client, tmp_path: Path, known: int
+) -> None:
+    def pair(number: int) -> bool:
+        (tmp_path / str(number)).touch()
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        # In naps so short that most of these are short tasks.
+        while not (is_there := (tmp_path / str(number ^ 1)).exists()):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.0005)
+        return is_there
+
+    # The first of them find their neighbours there.
+    for number in range(known):
+        (tmp_path / str(number)).touch()
+    futures = [client.submit(pair, number) for number in range(known + 200)]
+    assert all(future.result() for future in futures)
 
 
 def talk(number: int) -> None:

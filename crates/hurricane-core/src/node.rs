@@ -366,9 +366,9 @@ impl Node {
     fn settle(&mut self, step: &mut Step) {
         self.resume_runs(step);
         self.serve_placed_tasks(step);
+        self.share_queues(step);
         self.place_ready_tasks(step);
         self.queue_ready_tasks(step);
-        self.share_queues(step);
         self.stop_surplus_workers(step);
         self.start_missing_workers(step);
     }

@@ -106,7 +106,7 @@ impl Node {
     pub(super) fn note_nesting(&mut self, worker: WorkerId, step: &mut Step) {
         if let Some(definition) = self.workers.note_nesting(worker) {
             self.definitions.note_nesting(definition);
-            self.ask_back(worker, step);
+            self.take_queues_back(step);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Short tasks stand in queues in the workers, so that no worker waits for its node. A queue is taken
-//! back when others could run it sooner, and when one of it must not run.
+//! Short tasks stand in queues in the workers, so that no worker waits for its node. Tasks go to the
+//! workers by turns. Queues are taken back, all together, when others could run a part of them sooner,
+//! and when one of them must not run.
 
 use core::time::Duration;
 
@@ -7,6 +8,7 @@ use crate::id::{RunId, TaskId, WorkerId};
 use crate::message::NodeToScheduler;
 use crate::time::Time;
 
+use super::room::Grant;
 use super::workers::{Phase, Run, Wish};
 use super::{Action, Node, Step};
 
@@ -27,12 +29,17 @@ impl Look {
 
 impl Node {
     /// Queues ready tasks in workers that run short ones, in the order of their assignment. One that
-    /// may not be queued is not overtaken: workers become idle for it.
+    /// may not be queued is not overtaken: workers become idle for it. The workers take turns: of two
+    /// tasks that wait for each other, none stands behind the other.
     pub(super) fn queue_ready_tasks(&mut self, step: &mut Step) {
         if self.workers.first_resuming().is_some() || self.workers.are_asked_back() {
             return;
         }
-        while let Some((worker, grant)) = self.workers.hungriest() {
+        let mut turns = self.workers.turns();
+        if turns.front().is_some_and(|first| self.workers.has_missed_turns(*first)) {
+            return self.take_queues_back(step);
+        }
+        while let Some((worker, grant)) = turns.front().and_then(|id| self.workers.granted(*id)) {
             let first = self.tasks.first_ready(|asked| self.room.would_fit(asked, grant));
             let Some(id) = first else { return };
             let task = self.tasks.get(id).expect("a ready task is here");
@@ -46,44 +53,44 @@ impl Node {
                 self.lose_input(id, object, step);
                 continue;
             }
+            // It keeps its turn.
             if !self.workers.takes(worker, expected) {
-                continue;
+                return;
             }
             let run = self.send_run(id, worker, step);
             self.workers.queue(worker, run);
+            turns.rotate_left(1);
             self.look.0.get_or_insert(step.now + LOOK);
         }
     }
 
-    /// Lets an idle worker have a part of the longest queue.
+    /// Lets an idle worker have its part of the queues.
     pub(super) fn share_queues(&mut self, step: &mut Step) {
-        if !self.workers.could_share() || !self.tasks.has_no_ready() {
-            return;
-        }
-        let Some((longest, grant)) = self.workers.longest_queue() else { return };
-        if self.workers.has_idle(&grant.kind()) && self.room.fits_again(grant) {
-            self.ask_back(longest, step);
+        let has_room = |grant: &Grant| self.room.fits_again(grant);
+        if self.workers.has_idle_with_a_part(has_room) {
+            self.take_queues_back(step);
         }
     }
 
-    /// Takes back the queues of workers that have been silent for too long, if there is anybody else
-    /// for them.
+    /// Takes the queues back when workers have been silent for too long, if there is anybody else for
+    /// what stands behind their runs: it goes to those that are free first.
     pub(super) fn look_at_queues(&mut self, step: &mut Step) {
         if self.look.0.is_none_or(|due| due > step.now) {
             return;
         }
-        for worker in self.workers.silent(step.now) {
-            if self.workers.have_other_than(worker) {
-                self.workers.close(worker);
-                self.ask_back(worker, step);
-            }
+        let mut silent = self.workers.silent(step.now);
+        silent.retain(|worker| self.workers.have_other_than(*worker));
+        if !silent.is_empty() {
+            silent.into_iter().for_each(|worker| self.workers.close(worker));
+            self.take_queues_back(step);
         }
         self.look.0 = self.workers.have_queues().then_some(step.now + LOOK);
     }
 
-    /// Asks a worker for what stands in its queue, if anything does. Answered by `Revoked`.
-    pub(super) fn ask_back(&mut self, worker: WorkerId, step: &mut Step) {
-        if let Some(last) = self.workers.ask_back(worker) {
+    /// Asks all workers for what stands in their queues. Each answers by `Revoked`, and then all of it
+    /// is given out anew: were it the queue of one, its tasks would stand behind later ones.
+    pub(super) fn take_queues_back(&mut self, step: &mut Step) {
+        for (worker, last) in self.workers.ask_back() {
             step.act(Action::Revoke { worker, last });
         }
     }
@@ -151,7 +158,7 @@ impl Node {
         run.wish = Wish::Abandoned;
         match (is_busy, is_alone) {
             (true, true) => self.kill(worker, None, step),
-            (true, false) => self.ask_back(worker, step),
+            (true, false) => self.take_queues_back(step),
             (false, _) => {}
         }
     }
@@ -166,7 +173,7 @@ impl Node {
         if let Some(run) = there.run_of(task) {
             run.wish = Wish::WantedBack;
         }
-        self.ask_back(worker, step);
+        self.take_queues_back(step);
         true
     }
 }

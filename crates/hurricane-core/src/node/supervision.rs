@@ -91,6 +91,7 @@ impl Node {
                 node.report_death(run, death.clone(), step);
             }),
         }
+        self.take_queues_back(step);
         self.workers.miss(worker.kind);
     }
 

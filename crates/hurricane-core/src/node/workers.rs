@@ -29,6 +29,12 @@ pub(super) struct Worker {
     /// answers are still on their way; the others are its queue.
     pub(super) runs: VecDeque<Run>,
     pub(super) writing: Writing,
+    /// The last run that it was ever sent.
+    sent: RunId,
+    /// The run that it answered last.
+    answered: RunId,
+    /// The run that it had begun last when it was last asked for its queue.
+    begun: RunId,
     /// How long those behind the first take, as far as is known.
     queued_nanos: u64,
     /// Up to which run it is being asked for what it has not begun.
@@ -174,6 +180,9 @@ impl Workers {
             state: State::Starting,
             runs: VecDeque::new(),
             writing: Writing::default(),
+            sent: RunId::default(),
+            answered: RunId::default(),
+            begun: RunId::default(),
             queued_nanos: 0,
             asked_back: None,
             is_hungry: false,

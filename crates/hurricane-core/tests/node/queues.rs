@@ -117,14 +117,14 @@ fn what_has_a_timeout_stands_alone() {
 }
 
 #[test]
-fn idle_workers_come_first_and_queues_are_levelled() {
+fn idle_workers_come_first_and_others_take_turns() {
     check(
         measured_node(2, 600),
         [
             row(assign(1, 1), [run(2, 2, 1)]),
             row(assign(2, 1), [teach(1, 1), run(1, 3, 1)]),
-            row(assign(3, 1), [run(1, 4, 1)]),
-            row(assign(4, 1), [run(2, 5, 1)]),
+            row(assign(3, 1), [run(2, 4, 1)]),
+            row(assign(4, 1), [run(1, 5, 1)]),
         ],
     );
 }
@@ -151,33 +151,108 @@ fn an_idle_worker_has_its_share_of_a_long_queue() {
         [
             row(assign(1, 1), [run(2, 2, 1)]),
             row(assign(2, 1), [teach(1, 1), run(1, 3, 1)]),
-            row(assign(3, 1), [run(1, 4, 1)]),
-            row(finished_in(2, 2, 600), [done_in(1, 600), revoke(1, 4)]),
-            row(revoked(1, 4, 3), [run(2, 5, 1)]),
+            row(assign(3, 1), [run(2, 4, 1)]),
+            row(finished_in(1, 3, 600), [done_in(2, 600), revoke(2, 4)]),
+            row(revoked(2, 4, 2), [run(1, 5, 1)]),
+        ],
+    );
+}
+
+/// Two workers that run tasks 1 and 2, as runs 2 and 3, and have tasks 3 and 5, and 4 and 6, in their
+/// queues, as runs 4 to 7.
+fn two_queues() -> Node {
+    check(
+        measured_node(2, 100),
+        [
+            row(assign(1, 1), [run(2, 2, 1)]),
+            row(assign(2, 1), [teach(1, 1), run(1, 3, 1)]),
+            row(assign(3, 1), [run(2, 4, 1)]),
+            row(assign(4, 1), [run(1, 5, 1)]),
+            row(assign(5, 1), [run(2, 6, 1)]),
+            row(assign(6, 1), [run(1, 7, 1)]),
+        ],
+    )
+}
+
+#[test]
+fn one_whose_queue_is_full_keeps_its_turn() {
+    check(
+        measured_node(2, 1_200),
+        [
+            row(assign(1, 1), [run(2, 2, 1)]),
+            row(assign(2, 1), [teach(1, 1), run(1, 3, 1)]),
+            row(assign(3, 1), [run(2, 4, 1)]),
+            row(assign(4, 1), [run(1, 5, 1)]),
+            row(assign(5, 1), []),
+            row(finished_in(1, 3, 1_200), [done_in(2, 1_200)]),
+            row(finished_in(2, 2, 1_200), [done_in(1, 1_200), run(2, 6, 1)]),
+            row(assign(6, 1), [run(1, 7, 1)]),
         ],
     );
 }
 
 #[test]
-fn the_queue_of_a_silent_worker_goes_to_others() {
+fn what_stands_behind_a_silent_run_goes_to_others_in_order() {
     let node = check(
-        measured_node(2, 100),
+        two_queues(),
         [
-            row(assign(1, 1), [run(2, 2, 1)]),
-            row(assign(2, 1), [teach(1, 1), run(1, 3, 1)]),
-            row(assign(3, 1), [run(1, 4, 1)]),
             at(5, Event::Tick, []),
             at(9, finished_in(2, 2, 100), [done_in(1, 100)]),
-            at(11, Event::Tick, [revoke(1, 4)]),
-            at(11, revoked(1, 4, 3), [run(2, 5, 1)]),
-            // Nothing is queued behind it until it is over.
-            at(11, assign(4, 1), [run(2, 6, 1)]),
-            at(11, assign(5, 1), [run(2, 7, 1)]),
-            at(12, finished_in(1, 3, 100), [done_in(2, 100)]),
-            at(12, assign(6, 1), [run(1, 8, 1)]),
+            at(11, Event::Tick, [revoke(1, 7), revoke(2, 6)]),
+            at(11, revoked(1, 7, 3), []),
+            at(11, revoked(2, 6, 4), [run(2, 8, 1), run(2, 9, 1), run(2, 10, 1)]),
+            // Nothing is queued behind it until it is over; then it has its turns again.
+            at(11, assign(7, 1), [run(2, 11, 1)]),
+            at(12, finished_in(1, 3, 100), [done_in(2, 100), revoke(2, 11)]),
+            at(12, revoked(2, 11, 8), [run(1, 12, 1), run(2, 13, 1), run(1, 14, 1)]),
         ],
     );
     assert_eq!(node.deadline(), Some(ms(16)));
+}
+
+#[test]
+fn what_stands_behind_silent_runs_waits_for_who_is_free_first() {
+    check(
+        two_queues(),
+        [
+            at(11, Event::Tick, [revoke(1, 7), revoke(2, 6)]),
+            at(11, revoked(1, 7, 3), []),
+            at(11, revoked(2, 6, 2), []),
+            at(
+                12,
+                finished_in(1, 3, 100),
+                [done_in(2, 100), run(1, 8, 1), run(1, 9, 1), run(1, 10, 1), run(1, 11, 1)],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_a_dead_worker_leaves_does_not_stand_behind_later_ones() {
+    check(
+        two_queues(),
+        [
+            row(died_in(2, 2), [death(1, ""), revoke(1, 7), start(3)]),
+            // The first of them waits for the new worker.
+            row(revoked(1, 7, 3), [run(1, 8, 1), run(1, 9, 1), run(1, 10, 1)]),
+            row(ready(3), [teach(3, 1), run(3, 11, 1)]),
+        ],
+    );
+}
+
+#[test]
+fn what_has_begun_is_not_taken_back_again_and_again() {
+    check(
+        two_queues(),
+        [
+            row(cancel(6), [revoke(1, 7), revoke(2, 6)]),
+            row(revoked(1, 7, 5), []),
+            row(revoked(2, 6, 6), []),
+            row(finished_in(1, 3, 100), [done_in(2, 100)]),
+            row(finished_in(1, 5, 100), [done_in(4, 100)]),
+            row(assign(7, 1), [run(1, 8, 1)]),
+        ],
+    );
 }
 
 #[test]
@@ -202,6 +277,20 @@ fn a_cancelled_task_leaves_the_queue() {
             row(revoked(1, 4, 2), [run(1, 5, 1)]),
             row(finished_in(1, 2, 100), [done_in(1, 100)]),
             row(finished_in(1, 5, 100), [done_in(3, 100)]),
+        ],
+    );
+}
+
+#[test]
+fn what_was_void_stays_void() {
+    check(
+        queueing_node(),
+        [
+            row(cancel(3), [revoke(1, 4)]),
+            row(revoked(1, 4, 3), []),
+            // Were it asked up to run 3, it could begin run 4 after all.
+            row(cancel(2), [revoke(1, 4)]),
+            row(revoked(1, 4, 3), [kill(1), start(2)]),
         ],
     );
 }

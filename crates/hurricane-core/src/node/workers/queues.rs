@@ -42,14 +42,24 @@ pub(in super::super) enum Begun {
 
 /// Filling them.
 impl Workers {
-    /// The one with the shortest queue among those that want more, and what its runs use.
-    pub(in super::super) fn hungriest(&self) -> Option<(WorkerId, &Grant)> {
-        let work = |id: &WorkerId| self.by_id.get(id).map(|worker| (worker.queued_nanos, *id));
-        let (_, id) = self.hungry.iter().filter_map(work).min()?;
-        self.by_id[&id].busy().map(|busy| (id, &busy.grant))
+    /// Those that take turns in queueing, if any of them wants more: who was sent a run longest ago
+    /// comes first.
+    pub(in super::super) fn turns(&self) -> VecDeque<WorkerId> {
+        if self.hungry.is_empty() {
+            return VecDeque::new();
+        }
+        let open = self.by_id.iter().filter(|(_, worker)| worker.is_open());
+        let mut turns: Vec<_> = open.map(|(id, worker)| (worker.last_run(), *id)).collect();
+        turns.sort_unstable();
+        turns.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Whether a run that takes so long may join the queue of one that wants more. If not, it wants
+    /// A busy one, and what its runs use.
+    pub(in super::super) fn granted(&self, id: WorkerId) -> Option<(WorkerId, &Grant)> {
+        self.by_id.get(&id)?.busy().map(|busy| (id, &busy.grant))
+    }
+
+    /// Whether a run that takes so long may join the queue of one whose turn it is. If not, it wants
     /// nothing for now.
     pub(in super::super) fn takes(&mut self, id: WorkerId, expected_nanos: u64) -> bool {
         let worker = &self.by_id[&id];
@@ -67,6 +77,7 @@ impl Workers {
         let worker = self.by_id.get_mut(&id).expect("a worker that wants more is known");
         worker.queued_nanos =
             worker.queued_nanos.saturating_add(run.expected_nanos.unwrap_or_default());
+        worker.sent = run.id;
         worker.runs.push_back(run);
         self.queued += 1;
     }
@@ -106,44 +117,56 @@ impl Workers {
         self.queued > 0
     }
 
-    /// Whether something stands in a queue while a worker is idle.
-    pub(in super::super) fn could_share(&self) -> bool {
-        self.queued > 0 && !self.idle.is_empty()
-    }
-
     /// Whether a worker is being asked for its queue. What is in it came before all that is ready.
     pub(in super::super) fn are_asked_back(&self) -> bool {
         let is_asked = |worker: &Worker| worker.asked_back.is_some() && worker.busy().is_some();
         self.queued > 0 && self.by_id.values().any(is_asked)
     }
 
-    /// A worker is to be asked for what it has not begun. The last run that it was sent; none if it
-    /// has no queue, or is being asked already.
-    pub(in super::super) fn ask_back(&mut self, id: WorkerId) -> Option<RunId> {
-        let worker = self.by_id.get_mut(&id)?;
-        if worker.runs.len() < 2 || worker.asked_back.is_some() {
-            return None;
+    /// Those that have a queue are to be asked for what they have not begun, unless they are being
+    /// asked already: each, and the last run that it was sent. One that was void stays so.
+    pub(in super::super) fn ask_back(&mut self) -> Vec<(WorkerId, RunId)> {
+        if self.queued == 0 {
+            return Vec::new();
         }
-        worker.asked_back = worker.runs.back().map(|run| run.id);
-        self.sate(id);
-        self.by_id[&id].asked_back
+        let mut asked = Vec::new();
+        for (id, worker) in &mut self.by_id {
+            let has_queue = worker.busy().is_some() && worker.runs.len() > 1;
+            if has_queue && worker.asked_back.is_none() {
+                worker.asked_back = Some(worker.sent);
+                asked.push((*id, worker.sent));
+            }
+        }
+        asked.iter().for_each(|(id, _)| self.sate(*id));
+        asked
     }
 
-    /// The queue with the most work that is worth sharing.
-    pub(in super::super) fn longest_queue(&self) -> Option<(WorkerId, &Grant)> {
-        let is_worth =
-            |worker: &Worker| worker.asked_back.is_none() && worker.queued_nanos >= nanos(SHARED);
-        let busy = self.by_id.iter().filter(|(_, worker)| is_worth(worker));
-        let (id, worker) = busy.max_by_key(|(_, worker)| worker.queued_nanos)?;
-        worker.busy().map(|busy| (*id, &busy.grant))
+    /// Whether part of a queue should be an idle one's that `has_room` for it.
+    pub(in super::super) fn has_idle_with_a_part(&self, has_room: impl Fn(&Grant) -> bool) -> bool {
+        if self.queued == 0 || self.idle.is_empty() {
+            return false;
+        }
+        let should_share = |worker: &Worker, idle: &WorkerId| {
+            worker.has_long_queue() || worker.was_sent_out_of_turn(&self.by_id[idle])
+        };
+        let mut busy = self.by_id.values().filter_map(|worker| Some((worker, worker.busy()?)));
+        busy.any(|(worker, busy)| {
+            let idle = self.idle.get(&worker.kind).and_then(|idle| idle.back());
+            idle.is_some_and(|idle| should_share(worker, idle)) && has_room(&busy.grant)
+        })
     }
 
-    /// Whether one of the same kind could take a worker's queue: it is idle, or open.
+    /// Whether one whose turn it is has missed some, and something stands in the queue of another.
+    pub(in super::super) fn has_missed_turns(&self, id: WorkerId) -> bool {
+        let Some(first) = self.by_id.get(&id) else { return false };
+        self.by_id.values().any(|other| other.was_sent_out_of_turn(first))
+    }
+
+    /// Whether one of the same kind can take a worker's queue, now or when it is free.
     pub(in super::super) fn have_other_than(&self, id: WorkerId) -> bool {
         let Some(worker) = self.by_id.get(&id) else { return false };
         let serves = |other: &Worker| {
-            other.kind == worker.kind
-                && (matches!(other.state, State::Idle { .. }) || other.is_open())
+            other.kind == worker.kind && matches!(other.state, State::Idle { .. } | State::Busy(_))
         };
         self.by_id.iter().any(|(other_id, other)| *other_id != id && serves(other))
     }
@@ -172,6 +195,7 @@ impl Workers {
         let Some(worker) = self.by_id.get_mut(&id) else { return Vec::new() };
         worker.asked_back.take_if(|asked| *asked == last);
         let begun = begun.unwrap_or_default();
+        worker.begun = begun.min(last);
         let mut start = worker.runs.partition_point(|run| run.id <= begun);
         if start == 0 && worker.first_has_begun() {
             // Whatever it says.
@@ -195,6 +219,29 @@ impl Worker {
             !busy.is_closed && !busy.asks_to_wait && busy.phase == Phase::Running
         });
         is_open && self.asked_back.is_none()
+    }
+
+    /// The last run that it has; when it is idle, that it had.
+    fn last_run(&self) -> RunId {
+        self.runs.back().map_or(self.answered, |run| run.id)
+    }
+
+    /// Whether something stands in its queue, as far as is known.
+    fn has_queue(&self) -> bool {
+        self.busy().is_some() && self.runs.len() > 1 && self.last_run() > self.begun
+    }
+
+    /// Whether it was sent more than one run since another was sent its last: then one of two tasks
+    /// that wait for each other may stand behind the other.
+    fn was_sent_out_of_turn(&self, other: &Self) -> bool {
+        let before_last = self.runs.len().checked_sub(2).map(|place| self.runs[place].id);
+        self.has_queue() && before_last.is_some_and(|run| run > other.last_run())
+    }
+
+    /// Whether its queue is long enough for an idle one to have a part of it.
+    fn has_long_queue(&self) -> bool {
+        let is_long = self.queued_nanos >= nanos(SHARED) || self.runs.len() > MAX_QUEUED / 2;
+        self.has_queue() && is_long
     }
 
     /// Whether its first run has begun for certain: it was seen to.

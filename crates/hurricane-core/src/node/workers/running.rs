@@ -138,11 +138,6 @@ impl Workers {
         id
     }
 
-    /// Whether one of this kind is idle.
-    pub(in super::super) fn has_idle(&self, kind: &WorkerKind) -> bool {
-        !self.idle.is_empty() && self.idle.contains_key(kind)
-    }
-
     /// A name for a new run. Its lower half is never zero: to a worker's ledger that means none.
     pub(in super::super) fn next_run(&mut self) -> RunId {
         self.runs += 1;
@@ -187,6 +182,7 @@ impl Workers {
             is_closed: run.expected_nanos.is_none(),
             asks_to_wait: false,
         });
+        worker.sent = run.id;
         worker.runs.push_back(run);
         self.look_at_hunger(id);
     }
@@ -202,6 +198,7 @@ impl Workers {
             _ => return None,
         }
         worker.runs.pop_front();
+        worker.answered = run;
         if let Some(next) = worker.runs.front() {
             self.queued -= 1;
             let expected = next.expected_nanos;
