@@ -81,7 +81,9 @@ impl Node {
         let mut silent = self.workers.silent(step.now);
         silent.retain(|worker| self.workers.have_other_than(*worker));
         if !silent.is_empty() {
-            silent.into_iter().for_each(|worker| self.workers.close(worker));
+            for worker in silent {
+                self.workers.close(worker);
+            }
             self.take_queues_back(step);
         }
         self.look.0 = self.workers.have_queues().then_some(step.now + LOOK);

@@ -137,7 +137,9 @@ impl Workers {
                 asked.push((*id, worker.sent));
             }
         }
-        asked.iter().for_each(|(id, _)| self.sate(*id));
+        for (id, _) in &asked {
+            self.sate(*id);
+        }
         asked
     }
 
